@@ -1,0 +1,42 @@
+import js from '@eslint/js'
+import {createNodeResolver, importX} from 'eslint-plugin-import-x'
+import tseslint from 'typescript-eslint'
+
+export default tseslint.config(
+	{ignores: ['dist', 'dist-test', 'node_modules']},
+	js.configs.recommended,
+	{
+		files: ['**/*.ts'],
+		extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
+		languageOptions: {
+			parserOptions: {project: ['./tsconfig.json', './test/tsconfig.json'], tsconfigRootDir: import.meta.dirname}
+		},
+		plugins: {'import-x': importX},
+		settings: {
+			'import-x/resolver-next': [createNodeResolver({extensions: ['.ts', '.js'], extensionAlias: {'.js': ['.ts', '.js']}})]
+		},
+		rules: {
+			'import-x/no-cycle': 'error',
+			'@typescript-eslint/restrict-template-expressions': ['error', {allowNumber: true}],
+			'@typescript-eslint/consistent-type-definitions': ['error', 'interface'],
+			'no-restricted-imports': ['error', {
+				paths: [
+					{name: 'gstreamer-superficial', message: 'The server process loads no native code: only src/pipeline-worker.ts imports it.'}
+				]
+			}]
+		}
+	},
+	{files: ['src/pipeline-worker.ts'], rules: {'no-restricted-imports': 'off'}},
+	{
+		files: ['**/*.js', '**/*.mjs'],
+		languageOptions: {
+			globals: {process: 'readonly', console: 'readonly', URL: 'readonly', Buffer: 'readonly', performance: 'readonly', setTimeout: 'readonly', clearTimeout: 'readonly', setInterval: 'readonly', clearInterval: 'readonly', AbortSignal: 'readonly', fetch: 'readonly'}
+		}
+	},
+	{
+		files: ['player/**/*.js'],
+		languageOptions: {
+			globals: {window: 'readonly', document: 'readonly', navigator: 'readonly', location: 'readonly', localStorage: 'readonly', WebSocket: 'readonly', Blob: 'readonly', createImageBitmap: 'readonly', requestAnimationFrame: 'readonly', HTMLElement: 'readonly', URLSearchParams: 'readonly', history: 'readonly', AbortController: 'readonly', structuredClone: 'readonly'}
+		}
+	}
+)

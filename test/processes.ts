@@ -1,0 +1,102 @@
+import {type ChildProcess, spawn, type StdioOptions} from 'node:child_process'
+import {once} from 'node:events'
+import process from 'node:process'
+import readline from 'node:readline'
+import type {ExecutionContext} from 'ava'
+
+/** A JSON object that a program printed on a line of its own. */
+export type Line = Record<string, unknown>
+
+/** A program of the tests' own, and the JSON lines that it printed so far. */
+export interface Program {
+	child: ChildProcess
+	pid: number
+	lines: Line[]
+	/** Resolves with the first line, printed already or not, that `matches`; rejects after `timeoutMs` or when the program ends. */
+	line: (matches: (line: Line) => boolean, timeoutMs?: number) => Promise<Line>
+	/** What it wrote that was not JSON. */
+	text: string[]
+	exit: Promise<{code: number | null; signal: NodeJS.Signals | null}>
+}
+
+/** Starts a program whose `stream` is made of JSON lines, and ends it with the test. */
+export function startProgram(t: ExecutionContext, command: string, args: string[], {stream = 'stdout', env = {}}: {stream?: 'stdout' | 'stderr'; env?: NodeJS.ProcessEnv} = {}): Program {
+	const stdio: StdioOptions = ['pipe', 'pipe', 'pipe']
+	const child = spawn(command, args, {stdio, env: {...process.env, ...env}})
+	const exit = once(child, 'exit').then(([code, signal]) => ({code: code as number | null, signal: signal as NodeJS.Signals | null}))
+	t.teardown(async () => {
+		child.kill('SIGKILL')
+		await exit
+	})
+	const lines: Line[] = []
+	const text: string[] = []
+	const waiting = new Set<() => void>()
+	const wake = () => {
+		for (const check of waiting) check()
+	}
+	for (const name of ['stdout', 'stderr'] as const) {
+		readline.createInterface({input: child[name] as NodeJS.ReadableStream}).on('line', line => {
+			if (name === stream && line.startsWith('{')) lines.push(JSON.parse(line) as Line)
+			else text.push(line)
+			wake()
+		})
+	}
+	const line: Program['line'] = async (matches, timeoutMs = 20_000) =>
+		new Promise((resolve, reject) => {
+			const settle = (act: () => void) => {
+				clearTimeout(timer)
+				waiting.delete(check)
+				act()
+			}
+			const fail = (why: string) => {
+				settle(() => {
+					reject(new Error(`${command} ${why} before the expected line; it printed ${JSON.stringify(lines.slice(-20))} ${text.slice(-20).join('\n')}`))
+				})
+			}
+			const check = () => {
+				const found = lines.find(candidate => matches(candidate))
+				if (found) settle(() => { resolve(found) })
+			}
+			const timer = setTimeout(() => { fail(`went ${timeoutMs} ms`) }, timeoutMs)
+			waiting.add(check)
+			// The pipes may still hold lines when the process has ended.
+			child.once('close', () => { setImmediate(() => { check(); if (waiting.has(check)) fail('ended') }) })
+			check()
+		})
+	return {child, pid: child.pid ?? -1, lines, line, text, exit}
+}
+
+export interface Camera extends Program {
+	port: number
+	/** The URL of a mount of scripts/camera.py: `/h264`, `/h265`, `/mjpeg`, `/secret`, … */
+	url: (path: string, credentials?: string) => string
+}
+
+/** Starts a real RTSP camera on a free port of 127.0.0.1; see scripts/camera.py for its flags and mounts. */
+export async function startCamera(t: ExecutionContext, flags: string[] = []): Promise<Camera> {
+	const program = startProgram(t, '/usr/bin/python3', ['scripts/camera.py', '--port', '0', ...flags])
+	const ready = await program.line(line => line['event'] === 'ready')
+	const port = Number(ready['port'])
+	return {...program, port, url: (path, credentials) => `rtsp://${credentials === undefined ? '' : `${credentials}@`}127.0.0.1:${port}${path}`}
+}
+
+export interface Sluice extends Program {
+	port: number
+	/** `http://127.0.0.1:<port>` */
+	http: string
+	/** The address of `/ws/stream` with this query. */
+	stream: (query: Record<string, string>) => string
+}
+
+/** Starts the real server, `dist/main.js`, on a free port of 127.0.0.1, or on the one that `flags` name. Its `lines` are its log. */
+export async function startSluice(t: ExecutionContext, flags: string[] = [], env: NodeJS.ProcessEnv = {}): Promise<Sluice> {
+	const program = startProgram(t, process.execPath, ['dist/main.js', '--host', '127.0.0.1', '--port', '0', ...flags], {stream: 'stderr', env})
+	const listening = await program.line(line => line['msg'] === 'listening')
+	const port = Number(listening['port'])
+	return {
+		...program,
+		port,
+		http: `http://127.0.0.1:${port}`,
+		stream: query => `ws://127.0.0.1:${port}/ws/stream?${new URLSearchParams(query).toString()}`
+	}
+}
