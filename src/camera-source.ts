@@ -1,0 +1,123 @@
+import {SluiceError} from './errors.js'
+
+/** The longest `rtsp_url` that is taken, in characters. */
+export const maxUrlLength = 2048
+
+/** How to reach a camera, and how to speak of it without its secrets. */
+export interface CameraSource {
+	/** The URL as the viewer sent it. Holds the password: only for the viewer who sent it. */
+	url: string
+	/** What rtspsrc's property `location` gets: the URL without user name and password. */
+	location: string
+	user?: string
+	password?: string
+	/** Without brackets where it is an IPv6 address. */
+	host: string
+	port: number
+	/** Over TLS. */
+	secure: boolean
+	/** The transport that the URL's scheme asks for (`rtspt://`, `rtspsu://`, …), if it asks. */
+	transport?: 'tcp' | 'udp'
+	/** For logs: no user name, no password, not in the query either. */
+	label: string
+	/** Takes every secret of this camera out of a text. */
+	redact: (text: string) => string
+}
+
+const schemePattern = /^(rtsps?)([uth]?):\/\//i
+const transports = {'': undefined, t: 'tcp', u: 'udp', h: 'tcp'} as const
+
+/**
+ * Reads a viewer's `rtsp_url`.
+ *
+ * Vendors print URLs with raw `@`, `/` or `#` in the password, so the user information ends at the last `@` that
+ * still leaves a host behind it. It goes to GStreamer as properties of its own: GStreamer's own reading would cut such
+ * a password short, and would repeat it in its messages.
+ * @throws SluiceError `bad_request`, which never repeats the URL
+ */
+export function parseCameraSource(url: string): CameraSource {
+	const refuse = (expected: string) => new SluiceError('bad_request', `rtsp_url ${expected}`)
+	if (url.length > maxUrlLength) throw refuse(`must be at most ${maxUrlLength} characters long; this one has ${url.length}`)
+	// Line breaks and NUL could end a header or a C string early, written plainly or percent-encoded.
+	// eslint-disable-next-line no-control-regex -- control characters are what is looked for
+	if (/[\s\u0000-\u001F\u007F]|%(?:[01][\da-f]|7f)/i.test(url)) throw refuse('must not contain white space or control characters')
+	const scheme = schemePattern.exec(url)
+	if (!scheme) throw refuse('must begin with rtsp:// or rtsps:// (or with rtspt, rtspu, rtsph, rtspst, rtspsu, rtspsh, which choose the transport)')
+	const [prefix, protocol = '', letter = ''] = scheme
+	const rest = url.slice(prefix.length)
+	const {userInfo, address} = splitUserInfo(rest)
+	const authority = /^(\[[\da-f:.]+\]|[^\s/?#:@[\]]+)(?::(\d{1,5}))?(?=[/?#]|$)/i.exec(address)
+	const secure = protocol.toLowerCase() === 'rtsps'
+	const port = Number(authority?.[2] ?? (secure ? 322 : 554))
+	if (!authority?.[1] || port < 1 || port > 65_535) throw refuse('must name a host, and a port from 1 to 65535 if any: rtsp://user:password@host:554/path')
+	const credentials = userInfo === undefined ? {} : readCredentials(userInfo)
+	const transport = transports[letter.toLowerCase() as keyof typeof transports]
+	const addressSecrets = secretsOfAddress(address)
+	return {
+		url,
+		location: prefix.toLowerCase() + address,
+		...credentials,
+		host: authority[1].replace(/^\[|\]$/g, ''),
+		port,
+		secure,
+		...(transport && {transport}),
+		label: redactor(addressSecrets)(prefix.toLowerCase() + address),
+		redact: redactor([...addressSecrets, ...secretsOfCredentials(credentials, userInfo)])
+	}
+}
+
+function splitUserInfo(rest: string): {userInfo?: string; address: string} {
+	const end = rest.search(/[/?#]/)
+	const at = rest.lastIndexOf('@', end === -1 ? undefined : end)
+	if (at !== -1) return {userInfo: rest.slice(0, at), address: rest.slice(at + 1)}
+	// No `@` before the first slash: either there is no user information (`host:554/a@b`), or the slash belongs to a
+	// password (`admin:a/b@host`). What follows the colon tells: a port is all digits.
+	const later = rest.lastIndexOf('@')
+	const authority = end === -1 ? rest : rest.slice(0, end)
+	if (later !== -1 && !authority.startsWith('[') && /:(?!\d+$)/.test(authority)) return {userInfo: rest.slice(0, later), address: rest.slice(later + 1)}
+	return {address: rest}
+}
+
+function readCredentials(userInfo: string): {user: string; password: string} {
+	const colon = userInfo.indexOf(':')
+	return colon === -1
+		? {user: decode(userInfo), password: ''}
+		: {user: decode(userInfo.slice(0, colon)), password: decode(userInfo.slice(colon + 1))}
+}
+
+/** Percent-decodes; a `%` that begins no escape stays as it is. */
+function decode(text: string): string {
+	try {
+		return decodeURIComponent(text)
+	} catch {
+		return text
+	}
+}
+
+function secretsOfCredentials({user = '', password}: {user?: string; password?: string}, userInfo = ''): string[] {
+	if (!password) return []
+	return [
+		userInfo,
+		userInfo.slice(userInfo.indexOf(':') + 1),
+		password,
+		encodeURIComponent(password),
+		// The Basic Authorization header, which GStreamer prints at its highest debug levels.
+		Buffer.from(`${user}:${password}`).toString('base64')
+	]
+}
+
+/** Some cameras take the password in the path or the query: `/?user=admin&password=…`. */
+function secretsOfAddress(address: string): string[] {
+	const values = [...address.matchAll(/(?:pass(?:word|wd)?|pwd|psw|token|secret|key|auth)=([^&;/?#]+)/gi)].map(match => match[1] ?? '')
+	return values.flatMap(value => [value, decode(value)])
+}
+
+function redactor(secrets: string[]): (text: string) => string {
+	// The longest first, so that a secret inside another does not leave the rest of the longer one behind.
+	const sorted = [...new Set(secrets)].sort((a, b) => b.length - a.length)
+	return text => {
+		let clean = text
+		for (const secret of sorted) clean = clean.replaceAll(secret, '***')
+		return clean
+	}
+}

@@ -1,0 +1,151 @@
+import {accessSync, constants, readFileSync, statSync} from 'node:fs'
+import path from 'node:path'
+import {fileURLToPath} from 'node:url'
+import {parseArgs} from 'node:util'
+import {type LogLevel, logLevels} from './log.js'
+
+/** What the server runs with; validated once, and frozen. */
+export interface Config {
+	readonly host: string
+	/** 0 takes a free port. */
+	readonly port: number
+	readonly pipelinesDir: string
+	readonly openTimeoutMs: number
+	readonly frameTimeoutMs: number
+	readonly maxPipelines: number
+	readonly logLevel: LogLevel
+}
+
+/** Bad flags or environment: every problem, each naming key, value and expectation. */
+export class UsageError extends Error {
+	constructor(readonly problems: readonly string[]) {
+		super(problems.join('; '))
+		this.name = 'UsageError'
+	}
+}
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** A reader of one value: the value, or what was expected instead. */
+type Read<T> = (text: string) => {value: T} | {expected: string}
+
+interface Option<T> {
+	placeholder: string
+	default: string
+	text: string
+	read: Read<T>
+}
+
+function number(low: number, high: number, {whole = true, factor = 1} = {}): Read<number> {
+	return text => {
+		const value = Number(text)
+		const valid = /^\d+(\.\d+)?$/.test(text) && (!whole || Number.isInteger(value)) && value >= low && value <= high
+		return valid ? {value: value * factor} : {expected: `${whole ? 'a whole number' : 'a number'} from ${low} to ${high}`}
+	}
+}
+
+const seconds = number(0.5, 300, {whole: false, factor: 1000})
+
+const host: Read<string> = text => (/^[\w.:%-]+$/.test(text) ? {value: text} : {expected: 'an address or a host name'})
+
+const directory: Read<string> = text => {
+	const expected = {expected: 'a folder that can be read'}
+	try {
+		accessSync(text, constants.R_OK | constants.X_OK)
+		return statSync(text).isDirectory() ? {value: path.resolve(text)} : expected
+	} catch {
+		return expected
+	}
+}
+
+const level: Read<LogLevel> = text => {
+	const found = logLevels.find(known => known === text)
+	return found ? {value: found} : {expected: `one of ${logLevels.join(', ')}`}
+}
+
+/** The server's options by flag. Each has an environment twin: `--open-timeout` is `SLUICE_OPEN_TIMEOUT`. */
+export const options = {
+	host: {placeholder: 'ADDRESS', default: '0.0.0.0', text: 'address to listen on', read: host},
+	port: {placeholder: 'PORT', default: '8000', text: 'port to listen on; 0 takes a free one', read: number(0, 65_535)},
+	pipelines: {placeholder: 'DIR', default: path.join(root, 'pipelines'), text: 'folder of the pipeline templates', read: directory},
+	'open-timeout': {placeholder: 'SECONDS', default: '10', text: 'longest wait for the first picture of a camera', read: seconds},
+	'frame-timeout': {placeholder: 'SECONDS', default: '4', text: 'longest wait between two pictures before the camera counts as lost', read: seconds},
+	'max-pipelines': {placeholder: 'NUMBER', default: '64', text: 'how many pipelines may run at a time; each is a process', read: number(1, 10_000)},
+	'log-level': {placeholder: 'LEVEL', default: 'info', text: logLevels.join(', '), read: level}
+} satisfies Record<string, Option<unknown>>
+
+export type Flag = keyof typeof options
+
+export function environmentName(flag: string): string {
+	return `SLUICE_${flag.toUpperCase().replaceAll('-', '_')}`
+}
+
+/** `defaults < environment < flags`, or a request for help or the version. */
+export type Command = {run: Config} | {print: string}
+
+/**
+ * @param args the command line, without the program's name
+ * @throws UsageError
+ */
+export function readCommand(args: string[], environment: NodeJS.ProcessEnv): Command {
+	const problems: string[] = []
+	const flags = readFlags(args, problems)
+	if (flags.has('help')) return {print: helpText()}
+	if (flags.has('version')) return {print: version()}
+	for (const name of Object.keys(environment)) {
+		if (name.startsWith('SLUICE_') && !Object.keys(options).some(flag => environmentName(flag) === name)) problems.push(`${name} is unknown; sluice --help lists what is known`)
+	}
+	const read = <T>(flag: Flag, {read: readText, default: initial}: Option<T>): T | undefined => {
+		const variable = environmentName(flag)
+		const [key, text] = flags.has(flag) ? [`--${flag}`, flags.get(flag)] : [variable, environment[variable]]
+		const result = readText(text ?? initial)
+		if ('value' in result) return result.value
+		problems.push(`${key} must be ${result.expected}, not ${JSON.stringify(text ?? initial)}`)
+		return undefined
+	}
+	const config = {
+		host: read('host', options.host),
+		port: read('port', options.port),
+		pipelinesDir: read('pipelines', options.pipelines),
+		openTimeoutMs: read('open-timeout', options['open-timeout']),
+		frameTimeoutMs: read('frame-timeout', options['frame-timeout']),
+		maxPipelines: read('max-pipelines', options['max-pipelines']),
+		logLevel: read('log-level', options['log-level'])
+	}
+	if (problems.length > 0) throw new UsageError(problems)
+	return {run: Object.freeze(config as Config)}
+}
+
+function readFlags(args: string[], problems: string[]): Map<string, string> {
+	const switches = {help: {type: 'boolean', short: 'h'}, version: {type: 'boolean', short: 'v'}} as const
+	const valued = Object.fromEntries(Object.keys(options).map(flag => [flag, {type: 'string' as const}]))
+	const flags = new Map<string, string>()
+	for (const token of parseArgs({args, options: {...switches, ...valued}, strict: false, allowPositionals: true, tokens: true}).tokens) {
+		if (token.kind === 'positional') problems.push(`${JSON.stringify(token.value)} is not a flag; sluice --help lists the flags`)
+		if (token.kind !== 'option') continue
+		if (token.name in switches) flags.set(token.name, '')
+		else if (!(token.name in options)) problems.push(`${token.rawName} is unknown; sluice --help lists the flags`)
+		else if (token.value === undefined) problems.push(`${token.rawName} needs a value`)
+		else flags.set(token.name, token.value)
+	}
+	return flags
+}
+
+export function version(): string {
+	const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as {version: string}
+	return manifest.version
+}
+
+export function helpText(): string {
+	const rows = Object.entries(options).map(([flag, {placeholder, default: initial, text}]) => [`--${flag} ${placeholder}`, `${text} (${initial === options.pipelines.default ? 'the package’s pipelines/' : initial})`])
+	rows.push(['--help', 'this text'], ['--version', 'the version'])
+	const width = Math.max(...rows.map(([flag = '']) => flag.length))
+	return [
+		'sluice: IP cameras in web pages, by RTSP, GStreamer and WebSocket',
+		'',
+		'usage: sluice [flag…]',
+		...rows.map(([flag = '', text = '']) => `  ${flag.padEnd(width)}  ${text}`),
+		'',
+		'Each flag has a twin in the environment: --open-timeout is SLUICE_OPEN_TIMEOUT. A flag wins over its twin.'
+	].join('\n')
+}

@@ -1,0 +1,16 @@
+import process from 'node:process'
+import {type Logger, pino} from 'pino'
+import pretty from 'pino-pretty'
+
+export type {Logger} from 'pino'
+
+export const logLevels = ['silent', 'error', 'warn', 'info', 'debug'] as const
+export type LogLevel = (typeof logLevels)[number]
+
+/** One line per event on standard error: for people on a terminal, as JSON where it is piped. */
+export function createLog(level: LogLevel): Logger {
+	const options = {level, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: {level: (label: string) => ({level: label})}}
+	return process.stderr.isTTY
+		? pino(options, pretty({destination: 2, sync: true, singleLine: true, translateTime: 'SYS:HH:MM:ss.l'}))
+		: pino(options, pino.destination({dest: 2, sync: true}))
+}

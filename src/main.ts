@@ -1,0 +1,66 @@
+#!/usr/bin/env node
+/** The command line: reads the configuration, runs the server until a signal, and sets the exit code. */
+import process from 'node:process'
+import {type Command, type Config, readCommand, UsageError, version} from './config.js'
+import {createLog} from './log.js'
+import {Server} from './server.js'
+
+/** Shutdown has deadlines of its own, which sum up to less; this one is for what nobody thought of. */
+const shutdownTimeoutMs = 4500
+
+/** One line that says what is wrong, and the exit code: 2 for wrong usage, 1 for everything else. */
+function end(message: string, exitCode: number): never {
+	process.stderr.write(`sluice: ${message}\n`)
+	process.exit(exitCode)
+}
+
+function readCommandOrEnd(): Command {
+	try {
+		return readCommand(process.argv.slice(2), process.env)
+	} catch (error) {
+		if (!(error instanceof UsageError)) throw error
+		end(error.message, 2)
+	}
+}
+
+const listenErrors: Record<string, string> = {
+	EADDRINUSE: 'the port is taken',
+	EACCES: 'this user may not listen there',
+	EADDRNOTAVAIL: 'the address is none of this machine',
+	ENOTFOUND: 'the host name is unknown',
+	EAI_AGAIN: 'the host name cannot be looked up'
+}
+
+async function run(config: Config): Promise<void> {
+	const log = createLog(config.logLevel)
+	const server = new Server(config, log)
+	const stopping = new AbortController()
+	const stop = (signal: NodeJS.Signals) => {
+		if (stopping.signal.aborted) return
+		stopping.abort()
+		log.info({signal}, 'stopping')
+		setTimeout(() => {
+			log.error('shutdown took too long')
+			process.exit(1)
+		}, shutdownTimeoutMs).unref()
+		void server.close().then(() => {
+			log.info('stopped')
+			process.exit(0)
+		})
+	}
+	process.on('SIGINT', stop)
+	process.on('SIGTERM', stop)
+	try {
+		const port = await server.listen()
+		log.info({host: config.host, port, version: version(), pid: process.pid}, 'listening')
+	} catch (error) {
+		if (stopping.signal.aborted) return
+		await server.close()
+		const {code = '', message} = error as NodeJS.ErrnoException
+		end(listenErrors[code] ? `cannot listen on ${config.host}:${config.port}: ${listenErrors[code]} (${code})` : message, 1)
+	}
+}
+
+const command = readCommandOrEnd()
+if ('print' in command) process.stdout.write(`${command.print}\n`)
+else await run(command.run)

@@ -1,0 +1,127 @@
+/**
+ * The child process that runs one pipeline and nothing else; the only importer of gstreamer-superficial.
+ *
+ * Its pull() and pollBus() each hold a thread of libuv's pool with no timeout, and a pull that is pending keeps even
+ * process.exit() from ending the process. So every way out stops the pipeline first, with a SIGKILL of its own behind it.
+ */
+import {createRequire} from 'node:module'
+import process from 'node:process'
+import {Worker as Thread} from 'node:worker_threads'
+import type {Element, Pipeline} from 'gstreamer-superficial'
+import type {BusMessage, Caps, FromWorker, ToWorker} from './worker-messages.js'
+
+// An addon's .node file can be required, not imported.
+const gstreamer = createRequire(import.meta.url)('gstreamer-superficial') as typeof import('gstreamer-superficial')
+
+/** How long stopping may take before the process kills itself. */
+const stopTimeoutMs = 1000
+
+let pipeline: Pipeline | undefined
+let stopping = false
+
+function shutdown(exitCode: number): void {
+	if (stopping) return
+	stopping = true
+	if (pipeline) {
+		// A decoder that hangs blocks stop(), and with it this thread, for ever. Another thread does not wait for it.
+		new Thread(`setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${stopTimeoutMs})`, {eval: true}).unref()
+		pipeline.stop()
+	}
+	process.exit(exitCode)
+}
+
+function send(message: FromWorker, done?: () => void): void {
+	if (stopping || !process.send) return
+	process.send(message, undefined, undefined, error => {
+		// The channel is gone: so is the server, or it gave this worker up.
+		if (error) shutdown(1)
+		else done?.()
+	})
+}
+
+function start({launch, source}: Extract<ToWorker, {type: 'start'}>): void {
+	let sink: Element | undefined
+	try {
+		pipeline = new gstreamer.Pipeline(launch)
+		const src = pipeline.findChild('src')
+		sink = pipeline.findChild('sink')
+		if (!src) throw new Error('no element is named "src"')
+		if (!sink?.pull) throw new Error('no appsink is named "sink"')
+		setSource(src, source)
+	} catch (error) {
+		send({type: 'unparsable', message: error instanceof Error ? error.message : String(error)})
+		return
+	}
+	pipeline.pollBus(raw => {
+		const message = readBusMessage(raw)
+		if (message) send({type: 'bus', message})
+	})
+	// An appsink that was not started yet answers a pull with null, as it does at the end of a stream.
+	pipeline.play()
+	pullFrames(sink)
+}
+
+function setSource(src: Element, {location, user, password}: {location: string; user?: string; password?: string}): void {
+	src['location'] = location
+	if (user !== undefined) src['user-id'] = user
+	if (password !== undefined) src['user-pw'] = password
+}
+
+/** Pulls the next frame only when this one was written to the channel, so pressure stays in the appsink. */
+function pullFrames(sink: Element): void {
+	let sequence = 0
+	let lastCaps = ''
+	const pull = () => {
+		sink.pull?.((data, caps) => {
+			// The end of the stream; the bus says why.
+			if (!data) return
+			const key = JSON.stringify(caps)
+			const changed: {caps?: Caps} = key === lastCaps ? {} : {caps}
+			lastCaps = key
+			send({type: 'frame', sequence: sequence++, timeMs: Number(process.hrtime.bigint()) / 1e6, data, ...changed}, pull)
+		})
+	}
+	pull()
+}
+
+/** Keeps the few messages that matter. A structure's fields may overwrite `type`, so some are known by `name`. */
+function readBusMessage(raw: Record<string, unknown>): BusMessage | undefined {
+	const text = (key: string) => (typeof raw[key] === 'string' ? raw[key] : undefined)
+	const kind = kindOf(raw)
+	if (!kind) return undefined
+	const rtspStatus = /rtsp-status-code=\(uint\)(\d+)/.exec(text('details') ?? '')?.[1]
+	const message = kind === 'missing-plugin' ? text('detail') : text('message')
+	const debug = text('debug')
+	return {
+		kind,
+		element: text('_src_element_name') ?? '',
+		...(message !== undefined && {message}),
+		...(debug !== undefined && {debug}),
+		...(rtspStatus !== undefined && {rtspStatus: Number(rtspStatus)})
+	}
+}
+
+function kindOf({type, name, message}: Record<string, unknown>): BusMessage['kind'] | undefined {
+	if (type === 'error' && message !== undefined) return 'error'
+	if (type === 'eos') return 'eos'
+	if (name === 'GstMessageWarning') return 'warning'
+	if (name === 'missing-plugin') return 'missing-plugin'
+	if (name === 'GstRTSPSrcTimeout') return 'rtsp-timeout'
+	return undefined
+}
+
+process.on('message', (message: ToWorker) => {
+	if (message.type === 'start') start(message)
+	else shutdown(0)
+})
+process.on('disconnect', () => { shutdown(0) })
+process.on('SIGTERM', () => { shutdown(0) })
+// A Ctrl-C reaches the whole process group; the server decides when its workers end.
+process.on('SIGINT', () => undefined)
+for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+	process.on(event, (error: unknown) => {
+		console.error(error)
+		shutdown(1)
+	})
+}
+send({type: 'ready'})

@@ -1,0 +1,153 @@
+import {cameraFailure} from './camera-failure.js'
+import type {CameraSource} from './camera-source.js'
+import {SluiceError} from './errors.js'
+import type {Logger} from './log.js'
+import {RateLimit} from './rate-limit.js'
+import {whyUnreachable} from './reachability.js'
+import type {Worker, WorkerExit} from './worker.js'
+import type {BusMessage, Caps, FromWorker} from './worker-messages.js'
+
+/** Bounds that no camera reaches: beyond them the worker itself is broken. */
+const maxFramesPerSecond = 1000
+const maxFrameBytes = 64 * 1024 * 1024
+const maxWarnings = 16
+/** A failure that came later than this was a wait for an answer already; asking again would only add to it. */
+const quickFailureMs = 1000
+const diagnosisTimeoutMs = 1000
+
+/** One sample of the appsink. */
+export interface Frame {
+	/** From 0, without gaps, as the appsink gave them. */
+	sequence: number
+	/** When it was pulled: the system's monotonic clock, in milliseconds. */
+	timeMs: number
+	data: Uint8Array
+	caps: Caps
+}
+
+export interface PipelineOptions {
+	/** The launch text of a filled template. */
+	launch: string
+	source: CameraSource
+	/** The longest wait for the first frame. */
+	openTimeoutMs: number
+	/** The longest wait between two frames. */
+	frameTimeoutMs: number
+	log: Logger
+	onFrame: (frame: Frame) => void
+	/** Called once, and never after close(): the first reason wins. The pipeline has closed itself by then. */
+	onFailure: (error: SluiceError) => void
+}
+
+/** One pipeline in a worker of its own, from start to exit. */
+export class Pipeline {
+	#worker: Worker
+	#options: PipelineOptions
+	#frames = 0
+	#caps: Caps = {}
+	#warnings: BusMessage[] = []
+	#startedMs = performance.now()
+	#timer: NodeJS.Timeout
+	#budget = new RateLimit(maxFramesPerSecond)
+	#ended = false
+
+	/** Takes the worker over: close(), or a failure, ends it. */
+	constructor(worker: Worker, options: PipelineOptions) {
+		this.#worker = worker
+		this.#options = options
+		const {launch, source, openTimeoutMs} = options
+		const {location, user, password} = source
+		worker.redact = source.redact
+		worker.onMessage = message => { this.#onMessage(message) }
+		this.#timer = setTimeout(() => {
+			this.#fail(new SluiceError('camera_timeout', `no picture within ${openTimeoutMs / 1000} s`))
+		}, openTimeoutMs)
+		worker.ready.then(
+			() => worker.send({type: 'start', launch, source: {location, ...(user !== undefined && {user}), ...(password !== undefined && {password})}}),
+			(error: unknown) => { this.#fail(new SluiceError('pipeline_failed', error instanceof Error ? error.message : String(error))) }
+		)
+		void worker.exited.then(exit => { this.#onExit(exit) })
+	}
+
+	/** Stops the pipeline and waits until its process has ended. */
+	async close(): Promise<void> {
+		this.#end()
+		await this.#worker.close()
+	}
+
+	#onMessage(message: FromWorker): void {
+		if (message.type === 'frame') this.#onFrame(message)
+		else if (message.type === 'bus') this.#onBusMessage(message.message)
+		else if (message.type === 'unparsable') this.#fail(new SluiceError('template_invalid', this.#options.source.redact(message.message)))
+	}
+
+	#onFrame({sequence, timeMs, data, caps}: Extract<FromWorker, {type: 'frame'}>): void {
+		if (!this.#budget.take()) {
+			this.#misbehaves(`the worker sent more than ${maxFramesPerSecond} frames in a second`)
+			return
+		}
+		if (data.byteLength > maxFrameBytes) {
+			this.#misbehaves(`a frame of ${data.byteLength} bytes is more than the ${maxFrameBytes} that are taken`)
+			return
+		}
+		if (caps) this.#caps = caps
+		if (this.#frames++ === 0) this.#onFirstFrame()
+		this.#timer.refresh()
+		this.#options.onFrame({sequence, timeMs, data, caps: this.#caps})
+	}
+
+	#onFirstFrame(): void {
+		const {frameTimeoutMs, log} = this.#options
+		clearTimeout(this.#timer)
+		this.#timer = setTimeout(() => {
+			this.#fail(new SluiceError('camera_lost', `no picture for ${frameTimeoutMs / 1000} s`))
+		}, frameTimeoutMs)
+		log.info({firstFrameMs: Math.round(performance.now() - this.#startedMs), width: this.#caps['width'], height: this.#caps['height']}, 'playing')
+	}
+
+	#onBusMessage(message: BusMessage): void {
+		const {log, source} = this.#options
+		log.debug({...message, message: source.redact(message.message ?? ''), debug: source.redact(message.debug ?? '')}, 'bus message')
+		if (message.kind === 'warning' || message.kind === 'missing-plugin') {
+			if (this.#warnings.length < maxWarnings) this.#warnings.push(message)
+			return
+		}
+		void this.#failWith(cameraFailure(message, this.#warnings, this.#frames > 0))
+	}
+
+	/** Adds to "cannot be reached" why, where that can be found out at once. */
+	async #failWith(error: SluiceError): Promise<void> {
+		const {source} = this.#options
+		const quick = performance.now() - this.#startedMs < quickFailureMs
+		if (error.code !== 'camera_unreachable' || !quick) {
+			this.#fail(error)
+			return
+		}
+		const reason = await whyUnreachable(source, diagnosisTimeoutMs)
+		this.#fail(reason === undefined ? error : new SluiceError('camera_unreachable', reason))
+	}
+
+	#onExit({code, signal, expected}: WorkerExit): void {
+		if (!expected) this.#fail(new SluiceError('pipeline_failed', `the worker died: ${signal ?? `exit code ${code ?? 'none'}`}`))
+	}
+
+	/** For a worker that cannot be asked to stop, for it does not listen. */
+	#misbehaves(reason: string): void {
+		this.#worker.kill()
+		this.#fail(new SluiceError('pipeline_failed', reason))
+	}
+
+	#fail(error: SluiceError): void {
+		if (this.#ended) return
+		this.#end()
+		void this.#worker.close()
+		const {source, onFailure} = this.#options
+		onFailure(new SluiceError(error.code, source.redact(error.detail)))
+	}
+
+	#end(): void {
+		this.#ended = true
+		clearTimeout(this.#timer)
+		this.#worker.onMessage = undefined
+	}
+}

@@ -1,0 +1,175 @@
+import http from 'node:http'
+import type {AddressInfo, Socket} from 'node:net'
+import path from 'node:path'
+import {fileURLToPath} from 'node:url'
+import {send} from '@koa/send'
+import Koa, {type Context, type Middleware} from 'koa'
+import websocket from 'koa-easy-ws'
+import Router from 'koa-router'
+import type {WebSocket} from 'ws'
+import type {Config} from './config.js'
+import {asSluiceError, errorBody, SluiceError} from './errors.js'
+import type {Logger} from './log.js'
+import {WebSocketOutput, webSocketOptions} from './outputs/websocket.js'
+import {readStreamRequest} from './stream-request.js'
+import {listTemplates, readTemplate} from './template.js'
+import {WorkerPool} from './worker-pool.js'
+
+const playerDir = fileURLToPath(new URL('../player', import.meta.url))
+const workerPath = new URL('pipeline-worker.js', import.meta.url)
+const retryAfterSeconds = 5
+
+const securityHeaders = {
+	'Content-Security-Policy': "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'self'",
+	'X-Content-Type-Options': 'nosniff',
+	'Referrer-Policy': 'no-referrer'
+}
+
+/** The HTTP and WebSocket server with its viewers and workers. */
+export class Server {
+	#config: Config
+	#log: Logger
+	#pool: WorkerPool
+	#http: http.Server
+	#outputs = new Set<WebSocketOutput>()
+	#closing: Promise<void> | undefined
+
+	/** @param worker the workers' program; another one is for tests of supervision */
+	constructor(config: Config, log: Logger, worker: string | URL = workerPath) {
+		this.#config = config
+		this.#log = log
+		this.#pool = new WorkerPool({path: worker, maxPipelines: config.maxPipelines, log})
+		const answer = this.#app().callback()
+		this.#http = http.createServer((request, response) => void answer(request, response))
+		this.#http.on('upgrade', (request: http.IncomingMessage, socket: Socket, head: Buffer) => {
+			this.#onUpgrade(request, socket, head)
+		})
+	}
+
+	/**
+	 * Starts the spare worker, then listens.
+	 * @returns the port
+	 * @throws Error where GStreamer cannot be loaded, or the port cannot be had
+	 */
+	async listen(): Promise<number> {
+		await this.#pool.start()
+		const {host, port} = this.#config
+		await new Promise<void>((resolve, reject) => {
+			this.#http.once('error', reject)
+			this.#http.listen(port, host, () => {
+				this.#http.off('error', reject)
+				resolve()
+			})
+		})
+		return (this.#http.address() as AddressInfo).port
+	}
+
+	/** Stops accepting, then ends viewers (1001), then workers. */
+	async close(): Promise<void> {
+		return (this.#closing ??= this.#close())
+	}
+
+	async #close(): Promise<void> {
+		const ended = new Promise<void>(resolve => { this.#http.close(() => { resolve() }) })
+		await Promise.all([...this.#outputs].map(async output => output.close()))
+		await this.#pool.close()
+		this.#http.closeAllConnections()
+		await ended
+	}
+
+	/**
+	 * Hands a WebSocket handshake to Koa as the request that it is. Without a listener of ours Node would leave its HTTP
+	 * parser on the socket, and koa-easy-ws would lose what the viewer sent along with the handshake.
+	 */
+	#onUpgrade(request: http.IncomingMessage, socket: Socket, head: Buffer): void {
+		if (head.length > 0) socket.unshift(head)
+		socket.on('error', error => { this.#log.debug({reason: error.message}, 'socket failed') })
+		const response = new http.ServerResponse(request)
+		response.shouldKeepAlive = false
+		response.assignSocket(socket)
+		response.once('finish', () => { socket.end() })
+		this.#http.emit('request', request, response)
+	}
+
+	#app(): Koa {
+		const app = new Koa()
+		app.silent = true
+		const router = new Router()
+		router.get('/', context => { context.body = {status: 'ok', message: 'Video Streaming Server is running.'} })
+		router.get('/ws/stream', async context => this.#stream(context))
+		router.get('/pipelines', async context => { context.body = {pipelines: await this.#describeTemplates()} })
+		app.use(this.#answerErrors())
+		app.use(websocket('ws', {wsOptions: webSocketOptions}))
+		app.use(router.routes()).use(router.allowedMethods())
+		app.use(servePlayer)
+		return app
+	}
+
+	/** The edge: whatever was thrown becomes the error table's status and JSON here, and only here. */
+	#answerErrors(): Middleware {
+		return async (context, next) => {
+			context.set(securityHeaders)
+			try {
+				await next()
+			} catch (thrown) {
+				const error = asSluiceError(thrown)
+				if (error.code === 'internal_error') this.#log.error({err: thrown, path: context.path}, 'request failed')
+				context.status = error.status
+				if (error.status === 503) context.set('Retry-After', String(retryAfterSeconds))
+				if (error.code === 'upgrade_required') context.set('Upgrade', 'websocket')
+				context.body = errorBody(error)
+			}
+		}
+	}
+
+	async #stream(context: Context): Promise<void> {
+		const upgrade = (context as {ws?: () => Promise<WebSocket>}).ws
+		if (!upgrade) throw new SluiceError('upgrade_required', 'open it as a WebSocket: ws://host:port/ws/stream?rtsp_url=…')
+		if (this.#closing) throw new SluiceError('shutting_down', 'the server is shutting down')
+		const {pipelinesDir, openTimeoutMs, frameTimeoutMs} = this.#config
+		// The query is read while the handshake goes on; a failure is told over the WebSocket.
+		const request = readStreamRequest(context.query, pipelinesDir)
+		request.catch(() => undefined)
+		// Koa answers no more. After a handshake that ws refused, upgrade() stays pending: the socket's end settles it.
+		context.respond = false
+		const tcp = context.req.socket
+		const socket = await Promise.race([upgrade(), new Promise<undefined>(resolve => { tcp.once('close', () => { resolve(undefined) }) })])
+		if (!socket) return
+		const sentUrl = context.query['rtsp_url']
+		const output = new WebSocketOutput(socket, request, typeof sentUrl === 'string' ? sentUrl : '', {
+			pool: this.#pool,
+			openTimeoutMs,
+			frameTimeoutMs,
+			log: this.#log.child({viewer: `${tcp.remoteAddress ?? '?'}:${tcp.remotePort ?? '?'}`})
+		})
+		this.#outputs.add(output)
+		void output.closed.then(() => this.#outputs.delete(output))
+	}
+
+	/** Every template with its parameters; a broken one with its error, for it must not hide the others. */
+	async #describeTemplates(): Promise<object[]> {
+		const {pipelinesDir} = this.#config
+		const names = await listTemplates(pipelinesDir)
+		return Promise.all(names.map(async name => {
+			try {
+				const {title, parameters} = await readTemplate(pipelinesDir, name)
+				return {name, title, parameters}
+			} catch (error) {
+				return {name, title: name, parameters: [], error: asSluiceError(error).detail}
+			}
+		}))
+	}
+}
+
+/** The files of the folder player/. */
+const servePlayer: Middleware = async context => {
+	if (context.method !== 'GET' && context.method !== 'HEAD') throw new SluiceError('not_found', `${context.method} ${context.path.slice(0, 200)}`)
+	try {
+		// An edit of a page is seen at once; the answer to an unchanged one is 304.
+		await send(context, path.posix.normalize(context.path), {root: playerDir, maxage: 0})
+	} catch (error) {
+		if ((error as {status?: number}).status !== undefined && Number((error as {status?: number}).status) < 500) throw new SluiceError('not_found', `there is nothing at ${context.path.slice(0, 200)}`)
+		throw error
+	}
+	if (context.status === 404) throw new SluiceError('not_found', `there is nothing at ${context.path.slice(0, 200)}`)
+}

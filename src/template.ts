@@ -1,0 +1,148 @@
+import {constants} from 'node:fs'
+import {open, readdir} from 'node:fs/promises'
+import path from 'node:path'
+import {SluiceError} from './errors.js'
+
+/** A parameter that a template declares in its header. */
+export type Parameter =
+	| {name: string; type: 'integer' | 'number'; minimum: number; maximum: number; default: number; text: string}
+	| {name: string; type: 'choice'; choices: readonly string[]; default: string; text: string}
+
+/** A file `pipelines/<name>.gst`, read and checked. */
+export interface Template {
+	name: string
+	title: string
+	parameters: readonly Parameter[]
+	/** The launch text, without comments, with a `{placeholder}` for each parameter. */
+	launch: string
+}
+
+/** What `/ws/stream` itself takes from the query; a template cannot declare these. */
+export const reservedParameters: readonly string[] = ['rtsp_url', 'camera', 'pipeline', 'token']
+
+const extension = '.gst'
+const maxTemplateBytes = 64 * 1024
+const namePattern = /^[a-z\d][a-z\d._-]{0,63}$/i
+// GStreamer's own lists, format={I420,NV12}, are left alone: a placeholder is a lower-case word.
+const placeholderPattern = /\{([a-z][a-z\d_]*)\}/g
+const parameterPattern = /^\{([^}]*)\}\s+([a-z][a-z\d_]*)=(\S+)\s+(\S.*)$/
+const rangePattern = /^(integer|number) (-?[\d.]+)\.\.(-?[\d.]+)$/
+const choicePattern = /^[\w.+-]+(?:\|[\w.+-]+)+$/
+const numberPattern = /^-?\d{1,10}(?:\.\d{1,6})?$/
+
+/**
+ * Reads a template afresh, so that an edit serves the next connection.
+ * @throws SluiceError `bad_request`, `not_found`, `template_invalid`
+ */
+export async function readTemplate(directory: string, name: string): Promise<Template> {
+	if (!namePattern.test(name)) throw new SluiceError('bad_request', 'pipeline must be the name of a template: letters, digits, ".", "_" and "-"')
+	return parseTemplate(name, await readText(path.join(directory, name + extension), name))
+}
+
+async function readText(file: string, name: string): Promise<string> {
+	let handle
+	try {
+		// Without O_NONBLOCK, opening a FIFO would wait for ever for somebody to write to it.
+		handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
+		const stat = await handle.stat()
+		if (!stat.isFile()) throw invalid(name, 'it is not a file')
+		if (stat.size > maxTemplateBytes) throw invalid(name, `the file has ${stat.size} bytes; at most ${maxTemplateBytes} are taken`)
+		return await handle.readFile('utf8')
+	} catch (error) {
+		if (error instanceof SluiceError) throw error
+		const {code = String(error)} = error as NodeJS.ErrnoException
+		if (code === 'ENOENT') throw new SluiceError('not_found', `no template is named ${name}`)
+		throw invalid(name, `the file cannot be read: ${code}`)
+	} finally {
+		await handle?.close()
+	}
+}
+
+/** The names of all templates of a folder, sorted. */
+export async function listTemplates(directory: string): Promise<string[]> {
+	const files = await readdir(directory)
+	return files.filter(file => file.endsWith(extension)).map(file => file.slice(0, -extension.length)).filter(name => namePattern.test(name)).sort()
+}
+
+/** @throws SluiceError `template_invalid`, naming file and line */
+export function parseTemplate(name: string, text: string): Template {
+	const parameters: Parameter[] = []
+	const launchLines: string[] = []
+	let title = name
+	for (const [index, line] of text.split(/\r?\n/).entries()) {
+		if (!/^\s*#/.test(line)) {
+			launchLines.push(line)
+			continue
+		}
+		const [, tag, value = ''] = /^\s*#\s*@(\S+)\s*(.*)$/.exec(line) ?? []
+		if (tag === undefined) continue
+		const refuse = (why: string) => invalid(name, why, index + 1)
+		if (tag === 'title') title = value
+		else if (tag === 'param') {
+			const parameter = parseParameter(value, refuse)
+			if (parameters.some(other => other.name === parameter.name)) throw refuse(`the parameter ${parameter.name} is declared twice`)
+			parameters.push(parameter)
+		} else throw refuse(`@${tag} is unknown; @title and @param are known`)
+	}
+	for (const [index, line] of text.split(/\r?\n/).entries()) {
+		if (/^\s*#/.test(line)) continue
+		for (const [placeholder, parameter] of line.matchAll(placeholderPattern)) {
+			if (!parameters.some(known => known.name === parameter)) throw invalid(name, `${placeholder} has no @param line`, index + 1)
+		}
+	}
+	return {name, title, parameters, launch: launchLines.join('\n').trim()}
+}
+
+function parseParameter(value: string, refuse: (why: string) => SluiceError): Parameter {
+	const [, type = '', name = '', initial = '', text = ''] = parameterPattern.exec(value) ?? []
+	if (name === '') throw refuse('expected "@param {integer 1..100} name=default What it does"')
+	if (reservedParameters.includes(name)) throw refuse(`${name} belongs to the server; name the parameter otherwise`)
+	const [, kind, low, high] = rangePattern.exec(type) ?? []
+	const parameter: Parameter | undefined =
+		kind === 'integer' || kind === 'number'
+			? {name, type: kind, minimum: Number(low), maximum: Number(high), default: Number(initial), text}
+			: choicePattern.test(type)
+				? {name, type: 'choice', choices: type.split('|'), default: initial, text}
+				: undefined
+	if (!parameter || (parameter.type !== 'choice' && !(parameter.minimum <= parameter.maximum))) throw refuse(`{${type}} is no type; write {integer 1..100}, {number 0.5..60} or {one|other}`)
+	if (readValue(parameter, initial) === undefined) throw refuse(`the default of ${name}, ${initial}, is none of its values: ${expectation(parameter)}`)
+	return parameter
+}
+
+/**
+ * The launch text with the query's values in their places. Values are numbers or one of a declared list, never free
+ * text, so a query cannot add to the pipeline.
+ * @throws SluiceError `bad_request`, naming the parameter and what it expects
+ */
+export function fillTemplate(template: Template, query: ReadonlyMap<string, string>): string {
+	for (const name of query.keys()) {
+		if (template.parameters.some(parameter => parameter.name === name)) continue
+		const known = template.parameters.map(parameter => parameter.name).join(', ')
+		throw new SluiceError('bad_request', `${JSON.stringify(name.slice(0, 64))} is no parameter of the template ${template.name}; it has ${known === '' ? 'none' : known}`)
+	}
+	const values = new Map<string, string>()
+	for (const parameter of template.parameters) {
+		const given = query.get(parameter.name)
+		const value = given === undefined ? String(parameter.default) : readValue(parameter, given)
+		if (value === undefined) throw new SluiceError('bad_request', `${parameter.name} must be ${expectation(parameter)}, not ${JSON.stringify((given ?? '').slice(0, 64))}`)
+		values.set(parameter.name, value)
+	}
+	return template.launch.replace(placeholderPattern, (placeholder, name: string) => values.get(name) ?? placeholder)
+}
+
+/** The value as it goes into the launch text; undefined where it is none that the parameter takes. */
+function readValue(parameter: Parameter, text: string): string | undefined {
+	if (parameter.type === 'choice') return parameter.choices.includes(text) ? text : undefined
+	const value = Number(text)
+	const wellFormed = numberPattern.test(text) && (parameter.type === 'number' || Number.isInteger(value))
+	return wellFormed && value >= parameter.minimum && value <= parameter.maximum ? String(value) : undefined
+}
+
+function expectation(parameter: Parameter): string {
+	if (parameter.type === 'choice') return `one of ${parameter.choices.join(', ')}`
+	return `${parameter.type === 'integer' ? 'a whole number' : 'a number'} from ${parameter.minimum} to ${parameter.maximum}`
+}
+
+function invalid(name: string, why: string, line?: number): SluiceError {
+	return new SluiceError('template_invalid', `${name}${extension}${line === undefined ? '' : `:${line}`}: ${why}`)
+}

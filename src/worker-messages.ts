@@ -1,0 +1,33 @@
+/** What the server and a pipeline worker say to each other, over Node's IPC channel with `advanced` serialization. */
+
+/** Caps of a frame as gstreamer-superficial gives them: the structure's name, and its fields. */
+export type Caps = Record<string, unknown>
+
+export type ToWorker =
+	/** Builds and plays one pipeline. Sent once, to a worker that said `ready`. */
+	| {type: 'start'; launch: string; source: {location: string; user?: string; password?: string}}
+	/** Stops the pipeline and ends the process. */
+	| {type: 'stop'}
+
+export type FromWorker =
+	/** GStreamer is loaded: the worker can be given a pipeline. */
+	| {type: 'ready'}
+	/** GStreamer's parser refused the launch text, or a named element is missing from it. */
+	| {type: 'unparsable'; message: string}
+	/** One sample of the appsink. `caps` comes with the first frame, and whenever they change. */
+	| {type: 'frame'; sequence: number; timeMs: number; data: Uint8Array; caps?: Caps}
+	/** A message of the pipeline's bus that says how the pipeline fares. */
+	| {type: 'bus'; message: BusMessage}
+
+/** The facts of a bus message, as GStreamer words them in English. */
+export interface BusMessage {
+	kind: 'error' | 'warning' | 'eos' | 'missing-plugin' | 'rtsp-timeout'
+	/** The name of the element that posted it. */
+	element: string
+	/** The error's own text: "Unauthorized", "Could not open resource for reading and writing." */
+	message?: string
+	/** Where and why: a source line, the element's path, and the reason behind the last line break. */
+	debug?: string
+	/** The camera's RTSP status, where it answered with one. */
+	rtspStatus?: number
+}

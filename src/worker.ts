@@ -1,0 +1,144 @@
+import {type ChildProcess, fork} from 'node:child_process'
+import {once} from 'node:events'
+import process from 'node:process'
+import type {Readable} from 'node:stream'
+import type {Logger} from './log.js'
+import {RateLimit} from './rate-limit.js'
+import type {FromWorker, ToWorker} from './worker-messages.js'
+
+/** Stopping is a message, then SIGTERM, then SIGKILL: milliseconds after close() was called. */
+const termAfterMs = 500
+const killAfterMs = 800
+const readyTimeoutMs = 20_000
+const maxLineLength = 2000
+const maxLinesPerSecond = 20
+
+/** How a worker process ended. */
+export interface WorkerExit {
+	code: number | null
+	signal: NodeJS.Signals | null
+	/** True where close() asked for it; false where the worker died by itself. */
+	expected: boolean
+}
+
+/** A worker process, from spawn to exit. Ready is a message of its own, not a successful spawn. */
+export class Worker {
+	/** Resolves when GStreamer is loaded; rejects, with the worker's last words, when it ends before that. */
+	readonly ready: Promise<void>
+	readonly exited: Promise<WorkerExit>
+	onMessage: ((message: FromWorker) => void) | undefined
+	/** Takes secrets out of what the worker writes to standard error, before it is logged. */
+	redact = (text: string): string => text
+	#child: ChildProcess
+	#log: Logger
+	#lastLine = ''
+	#closing = false
+
+	/** @param path the program of the worker */
+	constructor(path: string | URL, log: Logger) {
+		this.#child = fork(path, {
+			serialization: 'advanced',
+			// Flags of the server's own, an inspector's port for one, are not for its workers.
+			execArgv: [],
+			stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+			// camera-failure.ts reads GStreamer's messages, which are translated otherwise.
+			env: {...process.env, LC_ALL: 'C', LANGUAGE: 'C', GST_DEBUG_NO_COLOR: '1'}
+		})
+		this.#log = log.child({worker: this.pid})
+		this.exited = this.#watchExit()
+		this.ready = this.#watchReady()
+		// Whoever waits for readiness hears of its failure; without anyone waiting it is the exit that counts.
+		this.ready.catch(() => undefined)
+		if (this.#child.stderr) this.#logLines(this.#child.stderr)
+	}
+
+	get pid(): number | undefined {
+		return this.#child.pid
+	}
+
+	/** @returns false where the worker is gone already, which `exited` tells too */
+	send(message: ToWorker): boolean {
+		if (!this.#child.connected) return false
+		// The callback takes the error that would be thrown as an event otherwise; the exit says what happened.
+		this.#child.send(message, () => undefined)
+		return true
+	}
+
+	/** Ends the process, whatever state it is in. */
+	async close(): Promise<void> {
+		if (!this.#closing) {
+			this.#closing = true
+			this.onMessage = undefined
+			this.send({type: 'stop'})
+			const term = setTimeout(() => this.#child.kill('SIGTERM'), termAfterMs)
+			const kill = setTimeout(() => this.#child.kill('SIGKILL'), killAfterMs)
+			void this.exited.then(() => {
+				clearTimeout(term)
+				clearTimeout(kill)
+			})
+		}
+		await this.exited
+	}
+
+	/** Ends the process at once: for one that misbehaves. */
+	kill(): void {
+		this.onMessage = undefined
+		this.#child.kill('SIGKILL')
+	}
+
+	async #watchExit(): Promise<WorkerExit> {
+		return new Promise(resolve => {
+			this.#child.once('exit', (code, signal) => { resolve({code, signal, expected: this.#closing}) })
+			// The process could not be spawned: no exit follows.
+			this.#child.once('error', error => {
+				this.#lastLine = error.message
+				if (this.pid === undefined) resolve({code: null, signal: null, expected: this.#closing})
+			})
+		})
+	}
+
+	async #watchReady(): Promise<void> {
+		const lastWords = this.#child.stderr && once(this.#child.stderr, 'close')
+		return new Promise<void>((resolve, reject) => {
+			const timer = setTimeout(() => {
+				reject(new Error(`the worker was not ready after ${readyTimeoutMs / 1000} s`))
+				this.kill()
+			}, readyTimeoutMs)
+			this.#child.on('message', (message: FromWorker) => {
+				if (message.type === 'ready') {
+					clearTimeout(timer)
+					resolve()
+				} else this.onMessage?.(message)
+			})
+			void Promise.all([this.exited, lastWords]).then(([{code, signal}]) => {
+				clearTimeout(timer)
+				reject(new Error(`the worker ended before it was ready (${signal ?? `exit code ${code ?? 'none'}`}): ${this.#lastLine}`))
+			})
+		})
+	}
+
+	/** Logs what the worker writes to standard error, line by line, and only so much of it. */
+	#logLines(stderr: Readable): void {
+		const budget = new RateLimit(maxLinesPerSecond)
+		let suppressed = 0
+		let rest = ''
+		const onLine = (raw: string) => {
+			const line = this.redact(raw.slice(0, maxLineLength)).trim()
+			if (line === '') return
+			if (!/^at |^Node\.js v/.test(line)) this.#lastLine = line
+			if (!budget.take()) {
+				suppressed++
+				return
+			}
+			if (suppressed > 0) this.#log.warn({lines: suppressed}, 'worker stderr suppressed')
+			suppressed = 0
+			this.#log.warn({line}, 'worker stderr')
+		}
+		stderr.setEncoding('utf8').on('data', (chunk: string) => {
+			const lines = (rest + chunk).split('\n')
+			rest = (lines.pop() ?? '').slice(0, maxLineLength)
+			lines.forEach(onLine)
+		})
+		stderr.once('end', () => { onLine(rest) })
+	}
+}
