@@ -1,0 +1,110 @@
+import {mkdtemp, symlink, truncate, writeFile} from 'node:fs/promises'
+import {tmpdir} from 'node:os'
+import path from 'node:path'
+import test from 'ava'
+import {SluiceError} from '../dist/errors.js'
+import {readStreamRequest} from '../dist/stream-request.js'
+import {fillTemplate, listTemplates, parseTemplate, readTemplate} from '../dist/template.js'
+
+const simple = '# @title A test\n# @param {integer 1..100} quality=80 JPEG quality\n# @param {a|b-2} kind=a Which\n# @param {number 0.5..2} scale=1 Factor\nsrc q={quality} k={kind} s={scale}\n# a comment\n! sink formats={I420,NV12}\n'
+const query = (values: Record<string, string>) => new Map(Object.entries(values))
+
+test('comments go, placeholders are filled, GStreamer\'s own braces stay', t => {
+	const template = parseTemplate('simple', simple)
+	t.is(template.title, 'A test')
+	t.is(fillTemplate(template, query({})), 'src q=80 k=a s=1\n! sink formats={I420,NV12}')
+	t.is(fillTemplate(template, query({quality: '7', kind: 'b-2', scale: '1.25'})), 'src q=7 k=b-2 s=1.25\n! sink formats={I420,NV12}')
+})
+
+for (const [values, expected] of [
+	[{quality: '0'}, 'quality must be a whole number from 1 to 100, not "0"'],
+	[{quality: '101'}, 'quality must be a whole number from 1 to 100, not "101"'],
+	[{quality: '1.5'}, 'quality must be a whole number from 1 to 100, not "1.5"'],
+	[{quality: '1e1'}, 'quality must be a whole number from 1 to 100, not "1e1"'],
+	[{quality: ' 5'}, 'quality must be a whole number from 1 to 100, not " 5"'],
+	[{quality: ''}, 'quality must be a whole number from 1 to 100, not ""'],
+	[{quality: '5 ! filesink location=/tmp/x'}, 'quality must be a whole number from 1 to 100, not "5 ! filesink location=/tmp/x"'],
+	[{kind: 'c'}, 'kind must be one of a, b-2, not "c"'],
+	[{kind: 'a ! fakesink'}, 'kind must be one of a, b-2, not "a ! fakesink"'],
+	[{scale: '2.1'}, 'scale must be a number from 0.5 to 2, not "2.1"'],
+	[{size: '1'}, '"size" is no parameter of the template simple; it has quality, kind, scale'],
+	[{'__proto__x': '1'}, '"__proto__x" is no parameter of the template simple; it has quality, kind, scale']
+] as [Record<string, string>, string][]) {
+	test(`bad value: ${JSON.stringify(values)}`, t => {
+		const error = t.throws(() => fillTemplate(parseTemplate('simple', simple), query(values)), {instanceOf: SluiceError})
+		t.is(error?.code, 'bad_request')
+		t.is(error?.detail, expected)
+	})
+}
+
+for (const [text, expected] of [
+	['# @param {integer 1..2} a=1 A\n\nx {b}', 'broken.gst:3: {b} has no @param line'],
+	['# @param {integer 1..2} a=3 A\nx {a}', 'broken.gst:1: the default of a, 3, is none of its values: a whole number from 1 to 2'],
+	['# @param {integer 1..2} a=1 A\n# @param {integer 1..2} a=1 A', 'broken.gst:2: the parameter a is declared twice'],
+	['# @param {integer 2..1} a=1 A', 'broken.gst:1: {integer 2..1} is no type; write {integer 1..100}, {number 0.5..60} or {one|other}'],
+	['# @param {text} a=1 A', 'broken.gst:1: {text} is no type; write {integer 1..100}, {number 0.5..60} or {one|other}'],
+	['# @param {a|b ! c} a=a A', 'broken.gst:1: {a|b ! c} is no type; write {integer 1..100}, {number 0.5..60} or {one|other}'],
+	['# @param quality=1', 'broken.gst:1: expected "@param {integer 1..100} name=default What it does"'],
+	['# @param {integer 1..2} token=1 A', 'broken.gst:1: token belongs to the server; name the parameter otherwise'],
+	['# @parm {integer 1..2} a=1 A', 'broken.gst:1: @parm is unknown; @title and @param are known']
+] as [string, string][]) {
+	test(`broken template: ${JSON.stringify(text)}`, t => {
+		const error = t.throws(() => parseTemplate('broken', text), {instanceOf: SluiceError})
+		t.is(error?.code, 'template_invalid')
+		t.is(error?.detail, expected)
+	})
+}
+
+for (const name of ['../package', '..', '.', '', 'a/b', 'a\\b', '/etc/passwd', 'a%2fb', '.hidden', 'x'.repeat(65), 'a\u0000b']) {
+	test(`no template name: ${JSON.stringify(name)}`, async t => {
+		const error = await t.throwsAsync(readTemplate('pipelines', name), {instanceOf: SluiceError})
+		t.is(error?.code, 'bad_request')
+	})
+}
+
+test('files that are no templates are refused, each by what is wrong', async t => {
+	const directory = await mkdtemp(path.join(tmpdir(), 'sluice-'))
+	await writeFile(path.join(directory, 'big.gst'), '')
+	await truncate(path.join(directory, 'big.gst'), 1024 * 1024)
+	await symlink('/dev', path.join(directory, 'folder.gst'))
+	await writeFile(path.join(directory, 'good.gst'), simple)
+	await writeFile(path.join(directory, 'notes.txt'), simple)
+	const refusal = async (name: string) => {
+		const error = await t.throwsAsync(readTemplate(directory, name), {instanceOf: SluiceError})
+		return `${error?.code ?? ''} ${error?.detail ?? ''}`
+	}
+	t.is(await refusal('big'), 'template_invalid big.gst: the file has 1048576 bytes; at most 65536 are taken')
+	t.is(await refusal('folder'), 'template_invalid folder.gst: it is not a file')
+	t.is(await refusal('nothing'), 'not_found no template is named nothing')
+	t.is((await readTemplate(directory, 'good')).title, 'A test')
+	t.deepEqual(await listTemplates(directory), ['big', 'folder', 'good'])
+})
+
+test('jpeg.gst has the parameters that the contract names', async t => {
+	const {parameters} = await readTemplate('pipelines', 'jpeg')
+	t.deepEqual(parameters.map(({name}) => name), ['quality', 'max_width', 'max_height', 'max_fps', 'transport'])
+	t.like(parameters[0], {type: 'integer', minimum: 1, maximum: 100})
+})
+
+test('a URL that chooses the transport fills the parameter, and cannot be contradicted', async t => {
+	const request = await readStreamRequest({rtsp_url: 'rtspu://cam/x'}, 'pipelines')
+	t.regex(request.launch, /protocols=udp /)
+	t.regex((await readStreamRequest({rtsp_url: 'rtsp://cam/x'}, 'pipelines')).launch, /protocols=tcp /)
+	const error = await t.throwsAsync(readStreamRequest({rtsp_url: 'rtspu://cam/x', transport: 'tcp'}, 'pipelines'), {instanceOf: SluiceError})
+	t.is(error?.detail, 'transport=tcp contradicts the scheme of rtsp_url, which asks for udp')
+})
+
+for (const [values, expected] of [
+	[{}, /rtsp_url is missing/],
+	[{rtsp_url: ''}, /rtsp_url is missing/],
+	[{rtsp_url: ['rtsp://a/', 'rtsp://b/']}, /"rtsp_url" is given 2 times/],
+	[{rtsp_url: 'rtsp://a/', quality: ['1', '2']}, /"quality" is given 2 times/],
+	[{rtsp_url: 'rtsp://a/', camera: 'door'}, /camera is not supported by this server/],
+	[{rtsp_url: 'rtsp://a/', pipeline: '../x'}, /pipeline must be the name of a template/]
+] as [Record<string, string | string[]>, RegExp][]) {
+	test(`bad query: ${JSON.stringify(values)}`, async t => {
+		const error = await t.throwsAsync(readStreamRequest(values, 'pipelines'), {instanceOf: SluiceError})
+		t.is(error?.code, 'bad_request')
+		t.regex(error?.detail ?? '', expected)
+	})
+}

@@ -1,0 +1,67 @@
+import {once} from 'node:events'
+import {setTimeout as delay} from 'node:timers/promises'
+import type {ExecutionContext} from 'ava'
+import {WebSocket} from 'ws'
+
+/** What a viewer of the tests' own has received so far. */
+export interface TestViewer {
+	socket: WebSocket
+	frames: Buffer[]
+	texts: string[]
+	/** Resolves when `count` frames have come in all; rejects when the connection closes first, or after `timeoutMs`. */
+	received: (count: number, timeoutMs?: number) => Promise<void>
+	/** Resolves with the close code, its reason, and the error message that came before it, if any. */
+	closed: Promise<{code: number; reason: string; error: Record<string, string> | undefined; afterMs: number}>
+}
+
+/** Opens a WebSocket as a plain client does, and closes it with the test. `keep` bounds how many frames are kept. */
+export function view(t: ExecutionContext, url: string, {keep = 1000} = {}): TestViewer {
+	const openedMs = performance.now()
+	const socket = new WebSocket(url)
+	t.teardown(() => { socket.terminate() })
+	const frames: Buffer[] = []
+	const texts: string[] = []
+	let count = 0
+	socket.on('message', (data, isBinary) => {
+		if (!isBinary) texts.push((data as Buffer).toString())
+		else if (++count <= keep) frames.push(data as Buffer)
+	})
+	const closed = once(socket, 'close').then(([code, reason]) => {
+		const text = texts.at(-1)
+		return {
+			code: code as number,
+			reason: String(reason),
+			error: text === undefined ? undefined : (JSON.parse(text) as Record<string, string>),
+			afterMs: performance.now() - openedMs
+		}
+	})
+	// A test that does not look at the end must not fail for it.
+	closed.catch(() => undefined)
+	const received = async (wanted: number, timeoutMs = 20_000) => {
+		const abort = new AbortController()
+		const enough = (async () => {
+			while (count < wanted) await once(socket, 'message', {signal: abort.signal})
+		})()
+		enough.catch(() => undefined)
+		const failure = Promise.race([
+			closed.then(end => { throw new Error(`closed after ${count} of ${wanted} frames: ${JSON.stringify(end)}`) }),
+			delay(timeoutMs, undefined, {signal: abort.signal}).then(() => { throw new Error(`${count} of ${wanted} frames after ${timeoutMs} ms`) })
+		])
+		failure.catch(() => undefined)
+		try {
+			await Promise.race([enough, failure])
+		} finally {
+			abort.abort()
+		}
+	}
+	return {socket, frames, texts, received, closed}
+}
+
+/** Polls for what no event tells, a process that ended say. */
+export async function until(condition: () => boolean | Promise<boolean>, timeoutMs: number, what: string): Promise<void> {
+	const deadline = performance.now() + timeoutMs
+	while (!(await condition())) {
+		if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`)
+		await delay(20)
+	}
+}
