@@ -25,6 +25,7 @@ export interface CameraSource {
 }
 
 const schemePattern = /^(rtsps?)([uth]?):\/\//i
+const authorityPattern = /^(\[[\da-f:.]+\]|[^\s/?#:@[\]]+)(?::(\d{1,5}))?(?=[/?#]|$)/i
 const transports = {'': undefined, t: 'tcp', u: 'udp', h: 'tcp'} as const
 
 /**
@@ -44,11 +45,11 @@ export function parseCameraSource(url: string): CameraSource {
 	const scheme = schemePattern.exec(url)
 	if (!scheme) throw refuse('must begin with rtsp:// or rtsps:// (or with rtspt, rtspu, rtsph, rtspst, rtspsu, rtspsh, which choose the transport)')
 	const [prefix, protocol = '', letter = ''] = scheme
-	const rest = url.slice(prefix.length)
-	const {userInfo, address} = splitUserInfo(rest)
-	const authority = /^(\[[\da-f:.]+\]|[^\s/?#:@[\]]+)(?::(\d{1,5}))?(?=[/?#]|$)/i.exec(address)
+	const {userInfo, address} = splitUserInfo(url.slice(prefix.length))
+	const authority = authorityPattern.exec(address)
 	const secure = protocol.toLowerCase() === 'rtsps'
-	const port = Number(authority?.[2] ?? (secure ? 322 : 554))
+	// rtspsrc takes 554 for rtsps:// too, whose registered port is 322.
+	const port = Number(authority?.[2] ?? 554)
 	if (!authority?.[1] || port < 1 || port > 65_535) throw refuse('must name a host, and a port from 1 to 65535 if any: rtsp://user:password@host:554/path')
 	const credentials = userInfo === undefined ? {} : readCredentials(userInfo)
 	const transport = transports[letter.toLowerCase() as keyof typeof transports]
@@ -66,16 +67,15 @@ export function parseCameraSource(url: string): CameraSource {
 	}
 }
 
+/**
+ * Properly the user information ends before the first slash. Where what remains names no host, the slash was part of a
+ * password, which then ends at the last `@` of all.
+ */
 function splitUserInfo(rest: string): {userInfo?: string; address: string} {
-	const end = rest.search(/[/?#]/)
-	const at = rest.lastIndexOf('@', end === -1 ? undefined : end)
-	if (at !== -1) return {userInfo: rest.slice(0, at), address: rest.slice(at + 1)}
-	// No `@` before the first slash: either there is no user information (`host:554/a@b`), or the slash belongs to a
-	// password (`admin:a/b@host`). What follows the colon tells: a port is all digits.
-	const later = rest.lastIndexOf('@')
-	const authority = end === -1 ? rest : rest.slice(0, end)
-	if (later !== -1 && !authority.startsWith('[') && /:(?!\d+$)/.test(authority)) return {userInfo: rest.slice(0, later), address: rest.slice(later + 1)}
-	return {address: rest}
+	const slash = rest.search(/[/?#]/)
+	const authorityEnd = slash === -1 ? rest.length : slash
+	const splits = [rest.lastIndexOf('@', authorityEnd), rest.lastIndexOf('@')].map(at => (at === -1 ? {address: rest} : {userInfo: rest.slice(0, at), address: rest.slice(at + 1)}))
+	return splits.find(({address}) => authorityPattern.test(address)) ?? {address: rest}
 }
 
 function readCredentials(userInfo: string): {user: string; password: string} {

@@ -15,12 +15,13 @@ for (const [url, expected] of [
 	['rtsp://[::1]:8554/a@b', {...none, location: 'rtsp://[::1]:8554/a@b', host: '::1', port: 8554}],
 	['rtsp://cam:554/stream@hd', {...none, location: 'rtsp://cam:554/stream@hd', host: 'cam', port: 554}],
 	['rtspt://cam/x', {...none, location: 'rtspt://cam/x', host: 'cam', port: 554, transport: 'tcp'}],
-	['rtspsu://cam/x', {...none, location: 'rtspsu://cam/x', host: 'cam', port: 322, transport: 'udp'}],
+	['rtspsu://cam/x', {...none, location: 'rtspsu://cam/x', host: 'cam', port: 554, transport: 'udp'}],
 	['rtsp://admin:pw@cam/x?a=1', {location: 'rtsp://cam/x?a=1', user: 'admin', password: 'pw', host: 'cam', port: 554, transport: undefined}],
 	['rtsp://admin@cam/x', {location: 'rtsp://cam/x', user: 'admin', password: '', host: 'cam', port: 554, transport: undefined}],
 	['rtsp://admin:p%40ss%3A@cam/x', {location: 'rtsp://cam/x', user: 'admin', password: 'p@ss:', host: 'cam', port: 554, transport: undefined}],
 	['rtsp://admin:p@ss:w@cam:88/x', {location: 'rtsp://cam:88/x', user: 'admin', password: 'p@ss:w', host: 'cam', port: 88, transport: undefined}],
 	['rtsp://admin:a/b?c#d@cam/x', {location: 'rtsp://cam/x', user: 'admin', password: 'a/b?c#d', host: 'cam', port: 554, transport: undefined}],
+	['rtsp://admin:p@s/s@cam/x', {location: 'rtsp://cam/x', user: 'admin', password: 'p@s/s', host: 'cam', port: 554, transport: undefined}],
 	['rtsp://admin:100%@cam/x', {location: 'rtsp://cam/x', user: 'admin', password: '100%', host: 'cam', port: 554, transport: undefined}]
 ] as [string, ReturnType<typeof facts>][]) {
 	test(`read: ${url}`, t => {
@@ -49,8 +50,8 @@ for (const [url, expected] of [
 ] as [string, RegExp][]) {
 	test(`refused: ${JSON.stringify(url.slice(0, 60))}`, t => {
 		const error = t.throws(() => parseCameraSource(url), {instanceOf: SluiceError})
-		t.is(error?.code, 'bad_request')
-		t.regex(error?.detail ?? '', expected)
+		t.is(error.code, 'bad_request')
+		t.regex(error.detail, expected)
 	})
 }
 

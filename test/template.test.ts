@@ -32,8 +32,8 @@ for (const [values, expected] of [
 ] as [Record<string, string>, string][]) {
 	test(`bad value: ${JSON.stringify(values)}`, t => {
 		const error = t.throws(() => fillTemplate(parseTemplate('simple', simple), query(values)), {instanceOf: SluiceError})
-		t.is(error?.code, 'bad_request')
-		t.is(error?.detail, expected)
+		t.is(error.code, 'bad_request')
+		t.is(error.detail, expected)
 	})
 }
 
@@ -50,15 +50,15 @@ for (const [text, expected] of [
 ] as [string, string][]) {
 	test(`broken template: ${JSON.stringify(text)}`, t => {
 		const error = t.throws(() => parseTemplate('broken', text), {instanceOf: SluiceError})
-		t.is(error?.code, 'template_invalid')
-		t.is(error?.detail, expected)
+		t.is(error.code, 'template_invalid')
+		t.is(error.detail, expected)
 	})
 }
 
 for (const name of ['../package', '..', '.', '', 'a/b', 'a\\b', '/etc/passwd', 'a%2fb', '.hidden', 'x'.repeat(65), 'a\u0000b']) {
 	test(`no template name: ${JSON.stringify(name)}`, async t => {
 		const error = await t.throwsAsync(readTemplate('pipelines', name), {instanceOf: SluiceError})
-		t.is(error?.code, 'bad_request')
+		t.is(error.code, 'bad_request')
 	})
 }
 
@@ -71,7 +71,7 @@ test('files that are no templates are refused, each by what is wrong', async t =
 	await writeFile(path.join(directory, 'notes.txt'), simple)
 	const refusal = async (name: string) => {
 		const error = await t.throwsAsync(readTemplate(directory, name), {instanceOf: SluiceError})
-		return `${error?.code ?? ''} ${error?.detail ?? ''}`
+		return `${error.code} ${error.detail}`
 	}
 	t.is(await refusal('big'), 'template_invalid big.gst: the file has 1048576 bytes; at most 65536 are taken')
 	t.is(await refusal('folder'), 'template_invalid folder.gst: it is not a file')
@@ -91,7 +91,7 @@ test('a URL that chooses the transport fills the parameter, and cannot be contra
 	t.regex(request.launch, /protocols=udp /)
 	t.regex((await readStreamRequest({rtsp_url: 'rtsp://cam/x'}, 'pipelines')).launch, /protocols=tcp /)
 	const error = await t.throwsAsync(readStreamRequest({rtsp_url: 'rtspu://cam/x', transport: 'tcp'}, 'pipelines'), {instanceOf: SluiceError})
-	t.is(error?.detail, 'transport=tcp contradicts the scheme of rtsp_url, which asks for udp')
+	t.is(error.detail, 'transport=tcp contradicts the scheme of rtsp_url, which asks for udp')
 })
 
 for (const [values, expected] of [
@@ -104,7 +104,7 @@ for (const [values, expected] of [
 ] as [Record<string, string | string[]>, RegExp][]) {
 	test(`bad query: ${JSON.stringify(values)}`, async t => {
 		const error = await t.throwsAsync(readStreamRequest(values, 'pipelines'), {instanceOf: SluiceError})
-		t.is(error?.code, 'bad_request')
-		t.regex(error?.detail ?? '', expected)
+		t.is(error.code, 'bad_request')
+		t.regex(error.detail, expected)
 	})
 }

@@ -1,0 +1,207 @@
+import {cp, mkdtemp, readFile, writeFile} from 'node:fs/promises'
+import {existsSync} from 'node:fs'
+import net from 'node:net'
+import {tmpdir} from 'node:os'
+import path from 'node:path'
+import test from 'ava'
+import {jpegSize} from './jpeg.js'
+import {startCamera, startSluice} from './processes.js'
+import {until, view} from './viewer.js'
+
+const small = ['--width', '640', '--height', '360']
+
+for (const codec of ['h264', 'h265', 'mjpeg']) {
+	test.serial(`a camera that sends ${codec} arrives as complete JPEG images at its own rate`, async t => {
+		const camera = await startCamera(t, [...small, '--fps', '25'])
+		const sluice = await startSluice(t)
+		const viewer = view(t, sluice.stream({rtsp_url: camera.url(`/${codec}`)}))
+		await viewer.received(1)
+		const startedMs = performance.now()
+		await viewer.received(101)
+		const fps = 100_000 / (performance.now() - startedMs)
+		// Fewer would be dropped frames; the bound leaves room for a busy machine, and bench/ measures.
+		t.true(fps > 20 && fps < 30, `${fps} frames a second`)
+		for (const frame of viewer.frames) t.deepEqual(jpegSize(frame), {width: 640, height: 360})
+		t.deepEqual(viewer.texts, [])
+	})
+}
+
+test.serial('1280x720 at 30 fps passes whole, without a dropped frame', async t => {
+	const camera = await startCamera(t)
+	const sluice = await startSluice(t)
+	const viewer = view(t, sluice.stream({rtsp_url: camera.url('/h264')}))
+	await viewer.received(90)
+	t.deepEqual(jpegSize(viewer.frames[89]), {width: 1280, height: 720})
+	viewer.socket.close()
+	const gone = await sluice.line(line => line['msg'] === 'viewer gone')
+	t.is(gone['dropped'], 0)
+})
+
+test.serial('a camera whose sound comes first shows its picture', async t => {
+	const camera = await startCamera(t, small)
+	const sluice = await startSluice(t)
+	const viewer = view(t, sluice.stream({rtsp_url: camera.url('/sound-first')}))
+	await viewer.received(10)
+	t.deepEqual(jpegSize(viewer.frames[0]), {width: 640, height: 360})
+})
+
+for (const auth of ['basic', 'digest']) {
+	test.serial(`${auth} credentials: right ones play, wrong and missing ones are refused`, async t => {
+		// A password as cameras' owners choose them: none of its signs may need escaping.
+		const password = 'p@ss:w/rd#1%'
+		const camera = await startCamera(t, [...small, '--auth', auth, '--password', password])
+		const sluice = await startSluice(t)
+		for (const written of [password, encodeURIComponent(password)]) {
+			const right = view(t, sluice.stream({rtsp_url: camera.url('/secret', `demo:${written}`)}))
+			await right.received(5)
+			right.socket.close()
+		}
+		for (const credentials of ['demo:wrong', 'nobody:x', undefined]) {
+			const url = camera.url('/secret', credentials)
+			const {code, error, afterMs} = await view(t, sluice.stream({rtsp_url: url})).closed
+			t.is(code, 4502)
+			t.deepEqual(error, {error: `无法打开RTSP流: ${url}`, code: 'camera_unauthorized', detail: 'the camera answered Unauthorized (401)'})
+			t.true(afterMs < 5000, `${afterMs} ms`)
+		}
+	})
+}
+
+test.serial('parameters change the pipeline: size, rate, quality, transport', async t => {
+	const camera = await startCamera(t, small)
+	const sluice = await startSluice(t)
+	const rtsp_url = camera.url('/h264')
+	const first = async (parameters: Record<string, string>) => {
+		const viewer = view(t, sluice.stream({rtsp_url, ...parameters}))
+		await viewer.received(5)
+		viewer.socket.close()
+		return viewer.frames.at(-1) ?? Buffer.alloc(0)
+	}
+	t.deepEqual(jpegSize(await first({max_width: '320'})), {width: 320, height: 180})
+	t.deepEqual(jpegSize(await first({max_height: '90'})), {width: 160, height: 90})
+	t.deepEqual(jpegSize(await first({max_width: '4000'})), {width: 640, height: 360})
+	const fine = await first({quality: '95'})
+	const coarse = await first({quality: '10'})
+	t.true(fine.length > 2 * coarse.length, `${fine.length} and ${coarse.length} bytes`)
+	t.truthy(jpegSize(await first({transport: 'udp'})))
+	const slow = view(t, sluice.stream({rtsp_url, max_fps: '5'}))
+	await slow.received(1)
+	const startedMs = performance.now()
+	await slow.received(11)
+	const fps = 10_000 / (performance.now() - startedMs)
+	t.true(fps > 4 && fps < 6, `${fps} frames a second`)
+})
+
+for (const [scheme, transport] of [['rtspt', 'tcp'], ['rtspu', 'udp'], ['rtsph', 'HTTP']]) {
+	test.serial(`${scheme ?? ''}:// plays over ${transport ?? ''}`, async t => {
+		const camera = await startCamera(t, small)
+		const sluice = await startSluice(t)
+		const viewer = view(t, sluice.stream({rtsp_url: camera.url('/h264').replace('rtsp', scheme ?? '')}))
+		await viewer.received(5)
+		t.deepEqual(jpegSize(viewer.frames[0]), {width: 640, height: 360})
+	})
+}
+
+test.serial('an edit of a template, and a new one, serve the next connection', async t => {
+	const pipelines = path.join(await mkdtemp(path.join(tmpdir(), 'sluice-')), 'pipelines')
+	await cp('pipelines', pipelines, {recursive: true})
+	const camera = await startCamera(t, small)
+	const sluice = await startSluice(t, ['--pipelines', pipelines])
+	const before = view(t, sluice.stream({rtsp_url: camera.url('/h264')}))
+	await before.received(5)
+	const text = await readFile(path.join(pipelines, 'jpeg.gst'), 'utf8')
+	await writeFile(path.join(pipelines, 'jpeg.gst'), text.replace('! videoconvert', '! videocrop right=320 ! videoconvert'))
+	await writeFile(path.join(pipelines, 'tiny.gst'), text.replaceAll('=16384', '=160'))
+	const after = view(t, sluice.stream({rtsp_url: camera.url('/h264')}))
+	const tiny = view(t, sluice.stream({rtsp_url: camera.url('/h264'), pipeline: 'tiny'}))
+	await after.received(5)
+	await tiny.received(5)
+	t.deepEqual(jpegSize(before.frames[4]), {width: 640, height: 360})
+	t.deepEqual(jpegSize(after.frames[4]), {width: 320, height: 360})
+	t.deepEqual(jpegSize(tiny.frames[4]), {width: 160, height: 90})
+})
+
+for (const [how, leave] of [
+	['closes', (socket: import('ws').WebSocket) => { socket.close() }],
+	['resets the connection', (socket: import('ws').WebSocket) => { (socket as unknown as {_socket: net.Socket})._socket.resetAndDestroy() }]
+] as const) {
+	test.serial(`a viewer that ${how} leaves no worker and no RTSP session after a second`, async t => {
+		const camera = await startCamera(t, small)
+		const sluice = await startSluice(t)
+		const viewer = view(t, sluice.stream({rtsp_url: camera.url('/h264')}))
+		await viewer.received(5)
+		const playing = await sluice.line(line => line['msg'] === 'playing')
+		const worker = `/proc/${String(playing['worker'])}`
+		t.true(existsSync(worker))
+		leave(viewer.socket)
+		await Promise.all([
+			until(() => !existsSync(worker), 1000, 'the worker is gone'),
+			camera.line(line => line['event'] === 'teardown', 1000)
+		])
+	})
+}
+
+test.serial('a viewer that vanished without a word is noticed by its silence', async t => {
+	const camera = await startCamera(t, small)
+	const sluice = await startSluice(t)
+	const url = new URL(sluice.stream({rtsp_url: camera.url('/h264')}))
+	// It completes the handshake, reads everything, and never answers a ping.
+	const socket = net.connect(sluice.port, '127.0.0.1')
+	t.teardown(() => { socket.destroy() })
+	socket.resume()
+	socket.write(`GET ${url.pathname}${url.search} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n`)
+	const startedMs = performance.now()
+	await camera.line(line => line['event'] === 'play')
+	await camera.line(line => line['event'] === 'teardown', 20_000)
+	const seconds = (performance.now() - startedMs) / 1000
+	t.true(seconds > 10 && seconds < 20, `${seconds} s`)
+})
+
+test.serial('what a viewer sends is ignored, along with the handshake and later; too much of it ends the viewer', async t => {
+	const camera = await startCamera(t, small)
+	const sluice = await startSluice(t)
+	const url = new URL(sluice.stream({rtsp_url: camera.url('/h264')}))
+	// A masked text frame "hi" in the same packet as the handshake.
+	const socket = net.connect(sluice.port, '127.0.0.1')
+	t.teardown(() => { socket.destroy() })
+	const message = Buffer.from([0x81, 0x82, 0, 0, 0, 0, 0x68, 0x69])
+	socket.write(Buffer.concat([Buffer.from(`GET ${url.pathname}${url.search} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n`), message]))
+	let bytes = 0
+	socket.on('data', chunk => { bytes += chunk.length })
+	await until(() => bytes > 200_000, 10_000, 'frames come after a message in the handshake')
+
+	const talker = view(t, url.href)
+	await talker.received(1)
+	for (let index = 0; index < 50; index++) talker.socket.send(Buffer.alloc(1000))
+	talker.socket.ping()
+	await talker.received(20)
+	for (let index = 0; index < 1000; index++) talker.socket.send('x')
+	t.is((await talker.closed).code, 1006)
+
+	const shouter = view(t, url.href)
+	await shouter.received(1)
+	shouter.socket.send(Buffer.alloc(100_000))
+	t.is((await shouter.closed).code, 1009)
+})
+
+test.serial('no URL can add an element to the pipeline', async t => {
+	const camera = await startCamera(t, small)
+	const sluice = await startSluice(t)
+	const file = path.join(await mkdtemp(path.join(tmpdir(), 'sluice-')), 'written')
+	const base = camera.url('/h264')
+	for (const [suffix, expected] of [
+		[` ! filesink location=${file}`, 'bad_request'],
+		[`" ! filesink location="${file}`, 'bad_request'],
+		[`\n! filesink location=${file}`, 'bad_request'],
+		[`\u0000 ! filesink location=${file}`, 'bad_request'],
+		[`%0a!%20filesink%20location=${file}`, 'bad_request'],
+		[`%00!filesink`, 'bad_request'],
+		[`%20!%20filesink%20location=${file}`, 'camera_not_found'],
+		[`"!filesink/location="${file}"`, 'camera_not_found'],
+		[`'!filesink\\location=${file}`, 'camera_not_found'],
+		[`{quality}`, 'camera_not_found']
+	] as const) {
+		const {error} = await view(t, sluice.stream({rtsp_url: base + suffix})).closed
+		t.is(error?.['code'], expected, suffix)
+	}
+	t.false(existsSync(file))
+})
