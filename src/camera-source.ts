@@ -53,7 +53,7 @@ export function parseCameraSource(url: string): CameraSource {
 	if (!authority?.[1] || port < 1 || port > 65_535) throw refuse('must name a host, and a port from 1 to 65535 if any: rtsp://user:password@host:554/path')
 	const credentials = userInfo === undefined ? {} : readCredentials(userInfo)
 	const transport = transports[letter.toLowerCase() as keyof typeof transports]
-	const addressSecrets = secretsOfAddress(address)
+	const addressSecrets = secretsOfAddress(address, userInfo !== undefined)
 	return {
 		url,
 		location: prefix.toLowerCase() + address,
@@ -107,9 +107,12 @@ function secretsOfCredentials({user = '', password}: {user?: string; password?: 
 }
 
 /** Some cameras take the password in the path or the query: `/?user=admin&password=…`. */
-function secretsOfAddress(address: string): string[] {
+function secretsOfAddress(address: string, hasUserInfo: boolean): string[] {
 	const values = [...address.matchAll(/(?:pass(?:word|wd)?|pwd|psw|token|secret|key|auth)=([^&;/?#]+)/gi)].map(match => match[1] ?? '')
-	return values.flatMap(value => [value, decode(value)])
+	// A second `@` behind the host may well be that of a password with a slash in it, read wrongly.
+	const at = address.lastIndexOf('@')
+	if (hasUserInfo && at !== -1) values.push(address.slice(0, at))
+	return values.flatMap(value => [value, decode(value)]).filter(value => value !== '')
 }
 
 function redactor(secrets: string[]): (text: string) => string {

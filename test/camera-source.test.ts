@@ -21,7 +21,7 @@ for (const [url, expected] of [
 	['rtsp://admin:p%40ss%3A@cam/x', {location: 'rtsp://cam/x', user: 'admin', password: 'p@ss:', host: 'cam', port: 554, transport: undefined}],
 	['rtsp://admin:p@ss:w@cam:88/x', {location: 'rtsp://cam:88/x', user: 'admin', password: 'p@ss:w', host: 'cam', port: 88, transport: undefined}],
 	['rtsp://admin:a/b?c#d@cam/x', {location: 'rtsp://cam/x', user: 'admin', password: 'a/b?c#d', host: 'cam', port: 554, transport: undefined}],
-	['rtsp://admin:p@s/s@cam/x', {location: 'rtsp://cam/x', user: 'admin', password: 'p@s/s', host: 'cam', port: 554, transport: undefined}],
+	['rtsp://admin:pw@cam/stream@hd', {location: 'rtsp://cam/stream@hd', user: 'admin', password: 'pw', host: 'cam', port: 554, transport: undefined}],
 	['rtsp://admin:100%@cam/x', {location: 'rtsp://cam/x', user: 'admin', password: '100%', host: 'cam', port: 554, transport: undefined}]
 ] as [string, ReturnType<typeof facts>][]) {
 	test(`read: ${url}`, t => {
@@ -56,9 +56,10 @@ for (const [url, expected] of [
 }
 
 test('a camera is named without its secrets, and every form of its password is taken out of a text', t => {
-	const source = parseCameraSource('rtsp://admin:p%40s/s@cam:8554/live?channel=1&password=other&x=2')
+	const source = parseCameraSource('rtsp://admin:p%40s%2Fs@cam:8554/live?channel=1&password=other&x=2')
 	t.is(source.label, 'rtsp://cam:8554/live?channel=1&password=***&x=2')
 	const base64 = Buffer.from('admin:p@s/s').toString('base64')
-	t.is(source.redact(`p%40s/s p@s/s p%40s%2Fs ${base64} other fine`), '*** *** *** *** *** fine')
+	t.is(source.redact(`p%40s%2Fs p@s/s p%40s%2Fs ${base64} other fine`), '*** *** *** *** *** fine')
+	t.is(parseCameraSource('rtsp://admin:p@s/s@cam/x').label, 'rtsp://***@cam/x')
 	t.false(JSON.stringify({...source, url: '', password: ''}).includes('p@s/s'))
 })

@@ -1,0 +1,394 @@
+import process from 'node:process'
+import test, {type ExecutionContext} from 'ava'
+import {type Browser, type BrowserContextOptions, chromium, type Page, type WebSocketRoute} from 'playwright-core'
+import {errorTable} from '../dist/errors.js'
+import {startCamera, startSluice} from './processes.js'
+
+declare global {
+	interface Window {
+		/** The camera's clock in the picture on the page's canvas, in ms; null where there is no whole one. */
+		cameraClock: () => number | null
+	}
+}
+
+/** Small pictures keep the load of the tests small. */
+const cameraFlags = ['--width', '640', '--height', '360', '--fps', '25', '--key-interval', '0.5']
+const browserFlags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+
+let browser: Browser
+
+test.before(async () => {
+	browser = await chromium.launch({executablePath: process.env['CHROMIUM'] ?? '/usr/bin/chromium', args: browserFlags})
+})
+
+test.after.always(async () => browser.close())
+
+/** Reads the blocks that scripts/camera.py draws. Runs in the page. */
+function defineCameraClock(): void {
+	window.cameraClock = () => {
+		const canvas = document.querySelector('canvas')
+		if (!canvas || canvas.hidden) return null
+		// camera.py's blocks are 14 pixels wide at the width of 640; the picture may be smaller.
+		const size = 14 * canvas.width / 640
+		const row = canvas.getContext('2d')?.getImageData(0, Math.floor(size / 2), canvas.width, 1).data
+		if (!row) return null
+		const bits = Array.from({length: 42}, (_, index) => (row[Math.floor((index + 0.5) * size) * 4] ?? 0) > 127 ? '1' : '0').join('')
+		const bytes = [2, 10, 18, 26, 34].map(start => Number.parseInt(bits.slice(start, start + 8), 2))
+		const [a = 0, b = 0, c = 0, d = 0, check] = bytes
+		return bits.startsWith('10') && (a ^ b ^ c ^ d) === check ? Number.parseInt(bits.slice(2, 34), 2) : null
+	}
+}
+
+interface Opened {
+	page: Page
+	/** Errors on the console, uncaught ones and violations of the Content-Security-Policy. */
+	errors: string[]
+}
+
+/** A page of a browser profile of its own, closed with the test. */
+async function newPage(t: ExecutionContext, options: BrowserContextOptions = {}): Promise<Opened> {
+	const context = await browser.newContext({locale: 'en-GB', ...options})
+	t.teardown(async () => context.close())
+	context.setDefaultTimeout(20_000)
+	const errors: string[] = []
+	await context.exposeFunction('reportViolation', (text: string) => errors.push(text))
+	await context.addInitScript(() => {
+		document.addEventListener('securitypolicyviolation', event => {
+			const report = (window as unknown as {reportViolation: (text: string) => void}).reportViolation
+			report(`${event.violatedDirective} ${event.blockedURI}`)
+		})
+	})
+	await context.addInitScript(defineCameraClock)
+	const page = await context.newPage()
+	page.on('console', message => { if (message.type() === 'error') errors.push(message.text()) })
+	page.on('pageerror', error => errors.push(error.message))
+	return {page, errors}
+}
+
+const link = (http: string, rtspUrl: string, others: Record<string, string> = {}) => `${http}/index.html#${new URLSearchParams({rtsp_url: rtspUrl, ...others}).toString()}`
+
+async function inState(page: Page, state: string): Promise<void> {
+	await page.waitForFunction(wanted => document.body.dataset['state'] === wanted, state)
+}
+
+/** Resolves with the clock in the picture once it shows a later time than `after`. */
+async function clockAfter(page: Page, after = 0): Promise<number> {
+	const later = await page.waitForFunction(before => {
+		const clock = window.cameraClock()
+		return clock !== null && clock > before && clock
+	}, after)
+	return Number(await later.jsonValue())
+}
+
+/** Resolves when the picture has moved on by half a second since the call. */
+async function advances(page: Page): Promise<void> {
+	await clockAfter(page, await clockAfter(page) + 500)
+}
+
+/** The machine's monotonic time, which is the camera's clock, in ms. */
+const monotonicMs = () => Number(process.hrtime.bigint() / 1_000_000n)
+
+const droppedIs = async (page: Page, least: number) => page.waitForFunction(count => Number(document.getElementById('dropped')?.textContent.replace(/\D/g, '')) >= count, least)
+
+/** The rate that the page shows, once it shows one that is not zero. */
+const rateShown = async (page: Page) => page.waitForFunction(() => Number.parseInt(document.getElementById('rate')?.textContent ?? '') > 0)
+
+test.serial('a link connects at once: the picture moves, nothing breaks the security policy or complains', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page, errors} = await newPage(t)
+	const sockets: string[] = []
+	page.on('websocket', socket => sockets.push(socket.url()))
+	await page.goto(link(sluice.http, camera.url('/h264'), {pipeline: 'jpeg', quality: '60', max_width: '320'}))
+	await inState(page, 'live')
+	await advances(page)
+	await rateShown(page)
+	t.is(await page.getAttribute('html', 'lang'), 'en')
+	t.is(await page.textContent('#state'), 'Live')
+	t.is(await page.textContent('#resolution'), '320 × 180')
+	t.regex(await page.textContent('#rate') ?? '', /^\d+ fps$/)
+	t.regex(await page.textContent('#bandwidth') ?? '', /^\d+\.\d Mbit\/s$/)
+	t.is(await page.inputValue('#rtsp-url'), camera.url('/h264'))
+	t.is(await page.inputValue('[name=quality]'), '60')
+	t.true(await page.isHidden('#message'))
+	t.true(await page.isHidden('#ribbon'))
+
+	// The form sends what differs from the template's defaults, and nothing else.
+	await page.fill('[name=quality]', '80')
+	await page.fill('[name=max_width]', '352')
+	await page.click('#connect')
+	await page.waitForFunction(() => document.getElementById('resolution')?.textContent === '352 × 198')
+	t.deepEqual(sockets.map(address => Object.fromEntries(new URL(address).searchParams)), [
+		{rtsp_url: camera.url('/h264'), pipeline: 'jpeg', quality: '60', max_width: '320'},
+		{rtsp_url: camera.url('/h264'), pipeline: 'jpeg', max_width: '352'}
+	])
+	t.is(page.url(), link(sluice.http, camera.url('/h264'), {pipeline: 'jpeg', max_width: '352'}))
+	t.deepEqual(errors, [])
+})
+
+test.serial('an error is told in words, and a link that is put right connects', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page} = await newPage(t)
+	await page.goto(link(sluice.http, camera.url('/nothing')))
+	await inState(page, 'failed')
+	t.is(await page.textContent('#message-title'), 'The camera has no such stream.')
+	t.regex(await page.textContent('#message-advice') ?? '', /Check the path in the URL/)
+	t.regex(await page.textContent('#detail') ?? '', /404/)
+	t.true(await page.isHidden('#retry'), 'no other try mends this')
+	t.true(await page.isDisabled('#disconnect'))
+
+	await page.evaluate(address => { location.href = address }, link(sluice.http, camera.url('/h264'), {quality: '900'}))
+	await page.waitForFunction(() => document.getElementById('message-title')?.textContent === 'The server cannot work with this request.')
+	await inState(page, 'failed')
+	t.regex(await page.textContent('#detail') ?? '', /quality .*1 to 100/)
+	t.is(await page.inputValue('[name=quality]'), '900')
+
+	await page.evaluate(address => { location.href = address }, link(sluice.http, camera.url('/h264'), {quality: '90'}))
+	await inState(page, 'live')
+	await advances(page)
+	t.true(await page.isHidden('#message'))
+})
+
+test.serial('the picture comes back by itself when the server was restarted', async t => {
+	const [camera, first] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page} = await newPage(t)
+	await page.goto(link(first.http, camera.url('/h264')))
+	await advances(page)
+	first.child.kill('SIGKILL')
+	await inState(page, 'reconnecting')
+	t.true(await page.isVisible('canvas'), 'the last picture stays')
+	t.regex(await page.textContent('#ribbon') ?? '', /^Not live/)
+	t.true(await page.isVisible('#ribbon'))
+	t.regex(await page.textContent('#message-title') ?? '', /^The connection to the server was lost|^The server cannot be reached/)
+	t.true(await page.isVisible('#try-now'))
+	await first.exit
+	await startSluice(t, ['--port', String(first.port)])
+	await inState(page, 'live')
+	await advances(page)
+	t.true(await page.isHidden('#ribbon'))
+	t.true(await page.isHidden('#message'))
+})
+
+test.serial('a password is used and goes nowhere else', async t => {
+	const password = 'p@55:w#rd?'
+	const [camera, sluice] = await Promise.all([startCamera(t, [...cameraFlags, '--password', password]), startSluice(t)])
+	const {page} = await newPage(t)
+	await page.goto(link(sluice.http, camera.url('/secret', `demo:${password}`)))
+	await inState(page, 'live')
+	await advances(page)
+	const clean = camera.url('/secret', 'demo')
+	t.is(new URLSearchParams(new URL(page.url()).hash.slice(1)).get('rtsp_url'), clean)
+	const stored = await page.evaluate(() => JSON.stringify([localStorage, sessionStorage]))
+	t.true(stored.includes(encodeURIComponent(clean)), 'the rest of the URL is remembered')
+	for (const part of ['p@55', 'w#rd', 'p%4055', 'w%23rd', 'p%254055']) {
+		t.false(stored.includes(part), part)
+		t.false(page.url().includes(part), part)
+	}
+
+	// On the next visit the field waits, and nothing is connected without being asked.
+	await page.goto('about:blank')
+	await page.goto(`${sluice.http}/index.html`)
+	await page.waitForFunction(url => (document.getElementById('rtsp-url') as HTMLInputElement).value === url, clean)
+	await inState(page, 'idle')
+})
+
+test.serial('passwords are found wherever vendors put them', async t => {
+	const sluice = await startSluice(t)
+	const {page} = await newPage(t)
+	await page.goto(`${sluice.http}/index.html`)
+	const cases: [url: string, clean: string][] = [
+		['rtsp://10.0.0.5:554/live?channel=1&subtype=0', 'rtsp://10.0.0.5:554/live?channel=1&subtype=0'],
+		['rtsp://cam:554/stream@hd', 'rtsp://cam:554/stream@hd'],
+		['rtsp://[::1]:8554/a@b', 'rtsp://[::1]:8554/a@b'],
+		['rtsp://admin@cam/x', 'rtsp://admin@cam/x'],
+		['rtsp://admin:pw@cam/x', 'rtsp://admin@cam/x'],
+		['rtsps://:pw@cam/x', 'rtsps://cam/x'],
+		['rtsp://admin:p@ss/w:rd#?1@10.0.0.5:554/live?x=1', 'rtsp://admin@10.0.0.5:554/live?x=1'],
+		['rtsp://admin:1234/5@192.168.1.9/s', 'rtsp://admin@192.168.1.9/s'],
+		['rtsp://admin:p%40w@[fe80::1]/s', 'rtsp://admin@[fe80::1]/s'],
+		['admin:pw@cam/x', 'admin@cam/x'],
+		['rtsp://admin:pw', 'rtsp://admin'],
+		['rtsp://cam/x?user=admin&password=xyz', 'rtsp://cam/x?user=admin&password='],
+		['rtsp://cam/user=admin&password=xyz&channel=1', 'rtsp://cam/user=admin&password=&channel=1'],
+		['rtsp://cam/user=admin_password=x_y_channel=1_stream=0.sdp?real_stream', 'rtsp://cam/user=admin_password=_channel=1_stream=0.sdp?real_stream'],
+		['rtsp://cam/user=admin&password=a&b/c?d#e@f&channel=1', 'rtsp://cam/user=admin&password=&channel=1'],
+		['rtsp://cam/?usr=a&PWD=x', 'rtsp://cam/?usr=a&PWD='],
+		['rtsp://cam/live%3Fuser%3Da%26password%3Dxyz%26c%3D1', 'rtsp://cam/live%3Fuser%3Da%26password%3D%26c%3D1']
+	]
+	const module = `${sluice.http}/address.js`
+	const results = await page.evaluate(async ([file, urls]) => {
+		const {withoutPassword} = await import(file) as {withoutPassword: (url: string) => string}
+		return urls.map(url => withoutPassword(url))
+	}, [module, cases.map(([url]) => url)] as const)
+	for (const [index, [url, clean]] of cases.entries()) t.is(results[index], clean, url)
+
+	const address = await page.evaluate(async file => {
+		const {streamAddress} = await import(file) as {streamAddress: (wanted: object, page: string) => string}
+		return streamAddress({rtspUrl: 'rtsp://a:b@cam/?x=1&y=#2', pipeline: 'jpeg', parameters: {quality: '5'}, token: ''}, 'https://example.org/cameras/index.html?z=1#rtsp_url=x')
+	}, module)
+	t.is(address, 'wss://example.org/cameras/ws/stream?rtsp_url=rtsp%3A%2F%2Fa%3Ab%40cam%2F%3Fx%3D1%26y%3D%232&pipeline=jpeg&quality=5', 'behind a proxy the path stays')
+})
+
+test.serial('a Chinese browser gets Chinese; each error of the server has words in both languages', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page} = await newPage(t, {locale: 'zh-CN'})
+	await page.goto(link(sluice.http, camera.url('/nothing')))
+	await inState(page, 'failed')
+	t.is(await page.getAttribute('html', 'lang'), 'zh-CN')
+	t.is(await page.textContent('#connect'), '连接')
+	t.is(await page.textContent('#message-title'), '摄像机上没有此视频流。')
+	await page.waitForSelector('[name=quality]')
+	t.is(await page.textContent('label[for=parameter-quality]'), 'JPEG 质量')
+
+	const codes = [...Object.keys(errorTable).filter(code => code !== 'upgrade_required'), 'unauthorized', 'forbidden', 'server_unreachable', 'connection_lost', 'silent', 'not_images', 'unknown']
+	const words = await page.evaluate(async ([file, keys]) => {
+		const {textsFor} = await import(file) as {textsFor: (languages: string[]) => {text: (key: string) => string}}
+		return ['en', 'zh'].flatMap(language => keys.flatMap(key => [key, `${key}_advice`]).map(key => ({language, key, text: textsFor([language]).text(key)})))
+	}, [`${sluice.http}/texts.js`, codes] as const)
+	t.deepEqual(words.filter(({text}) => text === ''), [])
+})
+
+test.serial('the keyboard is enough: Enter connects, Escape disconnects', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page} = await newPage(t)
+	await page.goto(`${sluice.http}/index.html`)
+	await page.waitForFunction(() => document.activeElement?.id === 'rtsp-url')
+	await page.keyboard.type(camera.url('/mjpeg'))
+	await page.keyboard.press('Enter')
+	await inState(page, 'live')
+	await advances(page)
+	await page.keyboard.press('Escape')
+	await inState(page, 'idle')
+	await sluice.line(line => line['msg'] === 'viewer gone')
+	t.true(await page.isHidden('canvas'))
+
+	// Every control can be reached, shows that it has the focus, and has a name.
+	await page.waitForSelector('[name=quality]')
+	await page.focus('#rtsp-url')
+	const seen: {id: string; outlined: boolean; named: boolean}[] = []
+	for (let presses = 0; presses < 20 && seen.at(-1)?.id !== 'full-screen'; presses++) {
+		await page.keyboard.press('Tab')
+		seen.push(await page.evaluate(() => {
+			const element = document.activeElement as HTMLElement & {labels?: NodeListOf<HTMLLabelElement>}
+			const name = element.labels?.[0]?.textContent ?? element.textContent
+			return {id: element.id || element.tagName, outlined: getComputedStyle(element).outlineStyle === 'solid', named: name.trim() !== ''}
+		}))
+	}
+	t.deepEqual(seen.filter(({outlined, named}) => !outlined || !named), [])
+	for (const id of ['template', 'connect', 'parameter-quality', 'full-screen']) t.true(seen.some(control => control.id === id), id)
+
+	// Enter in a parameter connects too, and Disconnect hands the focus on rather than losing it.
+	await page.focus('#parameter-quality')
+	await page.keyboard.press('Enter')
+	await inState(page, 'live')
+	await page.focus('#disconnect')
+	await page.keyboard.press('Space')
+	await inState(page, 'idle')
+	t.is(await page.evaluate(() => document.activeElement?.id), 'connect')
+})
+
+test.serial('nothing is wider than a small phone', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	for (const locale of ['en-GB', 'zh-CN']) {
+		const {page} = await newPage(t, {viewport: {width: 320, height: 640}, locale})
+		const width = async () => page.evaluate(() => document.documentElement.scrollWidth)
+		await page.goto(link(sluice.http, camera.url('/h264'), {max_width: '16384'}))
+		await inState(page, 'live')
+		await rateShown(page)
+		await page.click('summary')
+		t.true(await page.isVisible('[name=quality]'))
+		t.is(await width(), 320, `${locale}, live`)
+		await page.evaluate(address => { location.href = address }, link(sluice.http, camera.url(`/${'long'.repeat(40)}`, `demo:${'x'.repeat(80)}`)))
+		await inState(page, 'failed')
+		t.is(await width(), 320, `${locale}, failed`)
+	}
+})
+
+test.serial('a busy page skips pictures and stays in the present; a hidden one draws none', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page} = await newPage(t)
+	await page.goto(link(sluice.http, camera.url('/h264')))
+	await inState(page, 'live')
+	await page.evaluate(() => {
+		const block = () => {
+			const endMs = performance.now() + 120
+			while (performance.now() < endMs);
+			setTimeout(block)
+		}
+		block()
+	})
+	// Three of four pictures find the page busy. One that took them in turn would drop none, and be 3 s late for 100.
+	await droppedIs(page, 20)
+	await droppedIs(page, 100)
+	const ageMs = monotonicMs() - await clockAfter(page)
+	t.true(ageMs < 1500, `the picture is ${ageMs} ms old`)
+
+	const hidden = await newPage(t)
+	await hidden.page.goto(link(sluice.http, camera.url('/h264')))
+	await inState(hidden.page, 'live')
+	await advances(hidden.page)
+	await hidden.page.evaluate(() => { Object.defineProperty(document, 'hidden', {value: true, configurable: true}) })
+	await droppedIs(hidden.page, 20)
+	const clocks = await hidden.page.evaluate(() => window.cameraClock())
+	await droppedIs(hidden.page, 40)
+	t.is(await hidden.page.evaluate(() => window.cameraClock()), clocks)
+	await hidden.page.evaluate(() => { Object.defineProperty(document, 'hidden', {value: false, configurable: true}) })
+	await advances(hidden.page)
+})
+
+test.serial('a broken image is skipped; without a list of templates one can connect all the same', async t => {
+	const sluice = await startSluice(t)
+	const {page} = await newPage(t)
+	await page.route('**/pipelines', async route => route.fulfill({status: 500, body: 'not JSON'}))
+	const connected = new Promise<WebSocketRoute>(resolve => {
+		void page.routeWebSocket(/\/ws\/stream/, resolve)
+	})
+	await page.goto(`${sluice.http}/index.html`)
+	await page.waitForFunction(() => document.getElementById('list-note')?.hidden === false)
+	t.regex(await page.textContent('#list-note') ?? '', /could not be loaded/)
+	await page.fill('#rtsp-url', 'rtsp://cam/x')
+	await page.click('#connect')
+	const socket = await connected
+	t.deepEqual(Object.fromEntries(new URL(socket.url()).searchParams), {rtsp_url: 'rtsp://cam/x'})
+	const image = await page.evaluate(async () => {
+		const blob = await new Promise<Blob | null>(resolve => { Object.assign(document.createElement('canvas'), {width: 48, height: 24}).toBlob(resolve, 'image/jpeg') })
+		return [...new Uint8Array(await (blob ?? new Blob()).arrayBuffer())]
+	})
+	socket.send(Buffer.from('no JPEG'))
+	await inState(page, 'live')
+	t.true(await page.isHidden('canvas'))
+	socket.send(Buffer.from(image.slice(0, 40)))
+	socket.send(Buffer.from(image))
+	await page.waitForFunction(() => document.getElementById('resolution')?.textContent === '48 × 24')
+})
+
+test.serial('each loss makes the pause longer, to 30 s at most; some errors end it', async t => {
+	const sluice = await startSluice(t)
+	const {page} = await newPage(t)
+	await page.clock.install()
+	let attempts = 0
+	const codes = [...Array<string>(8).fill('camera_lost'), 'camera_unauthorized']
+	await page.routeWebSocket(/\/ws\/stream/, socket => {
+		const code = codes[attempts++]
+		socket.send(JSON.stringify({error: 'e', code, detail: `<b>try ${attempts}</b>`}))
+		void socket.close({code: 4502})
+	})
+	await page.goto(link(sluice.http, 'rtsp://cam/x'))
+	const pauses: number[] = []
+	for (let attempt = 1; attempt <= 8; attempt++) {
+		await page.waitForFunction(text => document.getElementById('detail')?.textContent === text, `<b>try ${attempt}</b>`)
+		const seconds = /^Next try in (\d+) s\.$/.exec(await page.textContent('#countdown') ?? '')?.[1]
+		pauses.push(Number(seconds))
+		if (attempt < 8) await page.clock.fastForward(31_000)
+	}
+	t.deepEqual(pauses.slice(0, 1), [1])
+	for (const [index, seconds] of pauses.entries()) {
+		const full = Math.min(30, 2 ** index)
+		t.true(seconds >= 0.65 * full && seconds <= full, `pause ${index + 1}: ${seconds} s`)
+	}
+	t.is(attempts, 8)
+	await page.click('#try-now')
+	await inState(page, 'failed')
+	await page.clock.fastForward(60_000)
+	t.is(attempts, 9, 'nobody guesses passwords by itself')
+	t.is(await page.locator('#detail b').count(), 0, 'what the server says is text')
+})

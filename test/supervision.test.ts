@@ -1,0 +1,169 @@
+import {existsSync, readdirSync, readFileSync} from 'node:fs'
+import process from 'node:process'
+import test, {type ExecutionContext} from 'ava'
+import {readCommand} from '../dist/config.js'
+import {createLog} from '../dist/log.js'
+import {Server} from '../dist/server.js'
+import {startCamera, startSluice} from './processes.js'
+import {until, view} from './viewer.js'
+
+/** The process ids of the children of a process. */
+function childrenOf(pid: number): number[] {
+	return readdirSync('/proc').filter(name => /^\d+$/.test(name)).map(Number).filter(candidate => {
+		try {
+			// The parent is the second field behind the name, which may itself hold spaces and parentheses.
+			return Number(readFileSync(`/proc/${candidate}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[1]) === pid
+		} catch {
+			return false
+		}
+	})
+}
+
+/** The real server, in this process, with a program in the place of its pipeline workers. */
+async function startServer(t: ExecutionContext, worker: string, flags: string[] = []): Promise<string> {
+	const command = readCommand(['--host', '127.0.0.1', '--port', '0', '--log-level', 'silent', ...flags], {})
+	if (!('run' in command)) throw new Error('no configuration')
+	const server = new Server(command.run, createLog('silent'), `test/workers/${worker}.mjs`)
+	t.teardown(async () => server.close())
+	return `ws://127.0.0.1:${await server.listen()}/ws/stream?rtsp_url=rtsp%3A%2F%2Fcamera%2F`
+}
+
+test.serial('a worker that cannot start ends the server with the worker\'s own words', async t => {
+	const error = await t.throwsAsync(startServer(t, 'dies-at-start'))
+	t.is(error.message, 'the worker ended before it was ready (exit code 1): cannot open shared object file: libgstreamer-1.0.so.0')
+})
+
+test.serial('a worker that crashes costs its viewer only, who is told', async t => {
+	const url = await startServer(t, 'crashes')
+	for (const attempt of [1, 2, 3]) {
+		const {code, error} = await view(t, url).closed
+		t.is(code, 4500, `attempt ${attempt}`)
+		t.deepEqual(error, {error: 'The pipeline failed', code: 'pipeline_failed', detail: 'the worker died: SIGSEGV'})
+	}
+})
+
+test.serial('a worker that hangs is noticed by its silence, and gone a second after its viewer', async t => {
+	const url = await startServer(t, 'hangs', ['--frame-timeout', '1'])
+	const first = view(t, url)
+	const {error} = await first.closed
+	t.is(error?.['code'], 'camera_lost')
+	await until(() => childrenOf(process.pid).length <= 1, 2000, 'only the spare is left')
+
+	const second = view(t, url)
+	await second.received(1)
+	await until(() => childrenOf(process.pid).length === 2, 2000, 'the worker and another spare')
+	second.socket.close()
+	await until(() => childrenOf(process.pid).length <= 1, 1000, 'only the spare is left')
+})
+
+test.serial('a worker that floods is killed, and the server\'s memory stays where it was', async t => {
+	const url = await startServer(t, 'floods')
+	const before = process.memoryUsage.rss()
+	const {error} = await view(t, url, {keep: 0}).closed
+	t.deepEqual(error, {error: 'The pipeline failed', code: 'pipeline_failed', detail: 'the worker sent more than 1000 frames in a second'})
+	await until(() => childrenOf(process.pid).length <= 1, 1000, 'only the spare is left')
+	const grown = (process.memoryUsage.rss() - before) / 1e6
+	t.true(grown < 200, `${grown} MB`)
+})
+
+test.serial('a worker that writes to standard error without end fills no memory and stops no frame', async t => {
+	const url = await startServer(t, 'chatters')
+	const before = process.memoryUsage.rss()
+	await view(t, url).received(100)
+	const grown = (process.memoryUsage.rss() - before) / 1e6
+	t.true(grown < 100, `${grown} MB`)
+})
+
+test.serial('a frame larger than any picture ends its pipeline', async t => {
+	const {error} = await view(t, await startServer(t, 'huge')).closed
+	t.is(error?.['code'], 'pipeline_failed')
+	t.regex(error?.['detail'] ?? '', /a frame of 73400320 bytes/)
+})
+
+test.serial('--max-pipelines bounds the processes: one viewer more is told so, and served once there is room', async t => {
+	const url = await startServer(t, 'chatters', ['--max-pipelines', '2'])
+	const viewers = [view(t, url), view(t, url)]
+	await Promise.all(viewers.map(async viewer => viewer.received(1)))
+	const {code, error} = await view(t, url).closed
+	t.is(code, 4503)
+	t.is(error?.['code'], 'over_capacity')
+	viewers[0]?.socket.close()
+	await until(() => childrenOf(process.pid).length <= 2, 2000, 'a worker and the spare are left')
+	await view(t, url).received(1)
+})
+
+test.serial('a spare that dies is replaced', async t => {
+	const url = await startServer(t, 'chatters')
+	const [spare] = childrenOf(process.pid)
+	process.kill(spare ?? 0, 'SIGKILL')
+	await until(() => childrenOf(process.pid).some(pid => pid !== spare), 5000, 'another spare')
+	const viewer = view(t, url)
+	await viewer.received(1)
+	t.is(viewer.frames.length, 1)
+})
+
+test.serial('a real worker killed with SIGKILL: its viewer is told at once, another one sees no gap', async t => {
+	const camera = await startCamera(t, ['--width', '640', '--height', '360'])
+	const sluice = await startSluice(t)
+	const url = sluice.stream({rtsp_url: camera.url('/h264')})
+	const victim = view(t, url)
+	await victim.received(5)
+	const {worker} = await sluice.line(line => line['msg'] === 'playing')
+	const other = view(t, url)
+	await other.received(5)
+	process.kill(Number(worker), 'SIGKILL')
+	const {code, error} = await victim.closed
+	t.is(code, 4500)
+	t.deepEqual(error, {error: 'The pipeline failed', code: 'pipeline_failed', detail: 'the worker died: SIGKILL'})
+	await other.received(60)
+})
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+	test.serial(`${signal}: viewers are closed with 1001, workers end, exit code 0 within 5 seconds`, async t => {
+		const camera = await startCamera(t, ['--width', '640', '--height', '360'])
+		const sluice = await startSluice(t)
+		const viewer = view(t, sluice.stream({rtsp_url: camera.url('/h264')}))
+		await viewer.received(5)
+		const children = childrenOf(sluice.pid)
+		t.true(children.length > 0)
+		const startedMs = performance.now()
+		sluice.child.kill(signal)
+		const {code} = await viewer.closed
+		t.is(code, 1001)
+		t.deepEqual(await sluice.exit, {code: 0, signal: null})
+		t.true(performance.now() - startedMs < 5000)
+		for (const pid of children) t.false(existsSync(`/proc/${pid}`))
+		await camera.line(line => line['event'] === 'teardown', 1000)
+	})
+}
+
+test.serial('a viewer that does not answer the closing handshake does not delay the shutdown', async t => {
+	const url = await startServer(t, 'chatters')
+	const viewer = view(t, url)
+	await viewer.received(1)
+	viewer.socket.pause()
+	t.timeout(20_000)
+	// The teardown of startServer closes the server; here it is measured by closing a real one.
+	const camera = await startCamera(t, ['--width', '640', '--height', '360'])
+	const sluice = await startSluice(t)
+	const deaf = view(t, sluice.stream({rtsp_url: camera.url('/h264')}))
+	await deaf.received(1)
+	deaf.socket.pause()
+	const startedMs = performance.now()
+	sluice.child.kill('SIGTERM')
+	t.deepEqual(await sluice.exit, {code: 0, signal: null})
+	t.true(performance.now() - startedMs < 5000)
+})
+
+test.serial('kill -9 of the server leaves no worker behind, also where the camera is frozen', async t => {
+	const camera = await startCamera(t, ['--width', '640', '--height', '360'])
+	const sluice = await startSluice(t)
+	await view(t, sluice.stream({rtsp_url: camera.url('/h264')})).received(5)
+	const children = childrenOf(sluice.pid)
+	await until(() => childrenOf(sluice.pid).length === 2, 5000, 'a worker and a spare')
+	camera.child.kill('SIGSTOP')
+	sluice.child.kill('SIGKILL')
+	await sluice.exit
+	await until(() => children.every(pid => !existsSync(`/proc/${pid}`)), 2000, 'the workers are gone')
+	t.true(children.length > 0)
+})
