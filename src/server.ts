@@ -111,6 +111,7 @@ export class Server {
 			context.set(securityHeaders)
 			try {
 				await next()
+				if (context.status === 404 && context.respond !== false) throw new SluiceError('not_found', `there is nothing at ${context.path.slice(0, 200)}`)
 			} catch (thrown) {
 				const error = asSluiceError(thrown)
 				if (error.code === 'internal_error') this.#log.error({err: thrown, path: context.path}, 'request failed')
@@ -161,15 +162,14 @@ export class Server {
 	}
 }
 
-/** The files of the folder player/. */
+/** The files of the folder player/. What is not there is left unanswered. */
 const servePlayer: Middleware = async context => {
-	if (context.method !== 'GET' && context.method !== 'HEAD') throw new SluiceError('not_found', `${context.method} ${context.path.slice(0, 200)}`)
+	if (context.method !== 'GET' && context.method !== 'HEAD') return
 	try {
 		// An edit of a page is seen at once; the answer to an unchanged one is 304.
 		await send(context, path.posix.normalize(context.path), {root: playerDir, maxage: 0})
 	} catch (error) {
-		if ((error as {status?: number}).status !== undefined && Number((error as {status?: number}).status) < 500) throw new SluiceError('not_found', `there is nothing at ${context.path.slice(0, 200)}`)
-		throw error
+		const {status = 500} = error as {status?: number}
+		if (status >= 500) throw error
 	}
-	if (context.status === 404) throw new SluiceError('not_found', `there is nothing at ${context.path.slice(0, 200)}`)
 }

@@ -42,7 +42,7 @@ test('the page and its files come with a strict policy; nothing outside player/ 
 	t.regex(policy, /default-src 'none'; script-src 'self'/)
 	t.notRegex(policy, /unsafe/)
 	t.is(page.headers['x-content-type-options'], 'nosniff')
-	const scripts = [...page.body.matchAll(/(?:src|href)="([^"#]+)"/g)].map(match => match[1] ?? '')
+	const scripts = [...page.body.matchAll(/(?:src|href)="([^"#]+)"/g)].map(match => match[1] ?? '').filter(target => !target.startsWith('data:'))
 	t.true(scripts.length > 0)
 	for (const script of scripts) t.is((await get(port, `/${script.replace(/^\.?\//, '')}`)).status, 200, script)
 	for (const target of ['/../package.json', '/%2e%2e/package.json', '/..%2fpackage.json', '/player/../../package.json', '//etc/passwd', '/.git/config', '/package.json', '/nothing', '/%00', '/%ff', '/index.html/x', '/ws/stream/x']) {

@@ -15,7 +15,7 @@ test('no password of a camera is ever logged, not even by GStreamer at its most 
 		const {error} = await view(t, sluice.stream({rtsp_url: url})).closed
 		// The viewer who sent the URL gets it back, as the contract has it; the words of ours and GStreamer's hold no secret.
 		t.is(error?.['error'], `无法打开RTSP流: ${url}`)
-		t.false(error['detail']?.includes(wrong))
+		t.false(error?.['detail']?.includes(wrong))
 		await sluice.line(line => line['msg'] === 'failed')
 		sluice.child.kill('SIGTERM')
 		await sluice.exit
