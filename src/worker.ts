@@ -38,8 +38,8 @@ export class Worker {
 	constructor(path: string | URL, log: Logger) {
 		this.#child = fork(path, {
 			serialization: 'advanced',
-			// Flags of the server's own, an inspector's port for one, are not for its workers.
-			execArgv: [],
+			// In the place of the server's own flags, an inspector's port for one. See collectGarbage() in pipeline-worker.ts.
+			execArgv: ['--expose-gc'],
 			stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
 			// camera-failure.ts reads GStreamer's messages, which are translated otherwise.
 			env: {...process.env, LC_ALL: 'C', LANGUAGE: 'C', GST_DEBUG_NO_COLOR: '1'}
