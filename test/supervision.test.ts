@@ -1,5 +1,9 @@
-import {existsSync, readdirSync, readFileSync} from 'node:fs'
+import {readdirSync, readFileSync} from 'node:fs'
+import {mkdtemp, writeFile} from 'node:fs/promises'
+import {tmpdir} from 'node:os'
+import path from 'node:path'
 import process from 'node:process'
+import {setTimeout as delay} from 'node:timers/promises'
 import test, {type ExecutionContext} from 'ava'
 import {readCommand} from '../dist/config.js'
 import {createLog} from '../dist/log.js'
@@ -17,6 +21,15 @@ function childrenOf(pid: number): number[] {
 			return false
 		}
 	})
+}
+
+/** Whether a process has ended. One whose parent has died first may stay in the table until init looks after it. */
+function ended(pid: number): boolean {
+	try {
+		return readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.startsWith('Z') ?? false
+	} catch {
+		return true
+	}
 }
 
 /** The real server, in this process, with a program in the place of its pipeline workers. */
@@ -132,7 +145,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 		t.is(code, 1001)
 		t.deepEqual(await sluice.exit, {code: 0, signal: null})
 		t.true(performance.now() - startedMs < 5000)
-		for (const pid of children) t.false(existsSync(`/proc/${pid}`))
+		for (const pid of children) t.true(ended(pid))
 		await camera.line(line => line['event'] === 'teardown', 1000)
 	})
 }
@@ -164,6 +177,31 @@ test.serial('kill -9 of the server leaves no worker behind, also where the camer
 	camera.child.kill('SIGSTOP')
 	sluice.child.kill('SIGKILL')
 	await sluice.exit
-	await until(() => children.every(pid => !existsSync(`/proc/${pid}`)), 2000, 'the workers are gone')
+	await until(() => children.every(ended), 2000, 'the workers are gone')
 	t.true(children.length > 0)
+})
+
+test.serial('a pipeline that cannot be stopped is gone all the same: a second after its viewer, two after its server', async t => {
+	const directory = await mkdtemp(path.join(tmpdir(), 'sluice-'))
+	// The element sleeps for a minute at each frame, deaf to the change of state, as a decoder that hangs.
+	await writeFile(path.join(directory, 'stuck.gst'), 'rtspsrc name=src protocols=tcp\n! application/x-rtp,media=video ! decodebin ! identity sleep-time=60000000 ! jpegenc ! appsink name=sink\n')
+	const camera = await startCamera(t, ['--width', '640', '--height', '360'])
+	const sluice = await startSluice(t, ['--pipelines', directory])
+	const url = sluice.stream({rtsp_url: camera.url('/h264'), pipeline: 'stuck'})
+	const stuck = async (count: number) => {
+		const viewer = view(t, url)
+		await until(() => camera.lines.filter(line => line['event'] === 'play').length === count, 5000, 'the camera plays')
+		await until(() => sluice.lines.filter(line => line['msg'] === 'opening').length === count, 5000, 'the pipeline opens')
+		const {worker} = sluice.lines.filter(line => line['msg'] === 'opening').at(-1) ?? {}
+		// Only with its first frame in the sleeping element is it stuck; no event tells of that.
+		await delay(1000)
+		return {viewer, worker: Number(worker)}
+	}
+	const first = await stuck(1)
+	first.viewer.socket.close()
+	await until(() => ended(first.worker), 1000, 'the worker is gone')
+	const second = await stuck(2)
+	t.false(ended(second.worker))
+	sluice.child.kill('SIGKILL')
+	await until(() => ended(second.worker), 2000, 'the worker is gone')
 })
