@@ -42,16 +42,14 @@ function send(message: FromWorker, done?: () => void): void {
 }
 
 function start({launch, source}: Extract<ToWorker, {type: 'start'}>): void {
-	let sink: Element | undefined
+	let sink: Element
 	try {
-		pipeline = new gstreamer.Pipeline(launch)
-		const src = pipeline.findChild('src')
-		sink = pipeline.findChild('sink')
-		if (!src) throw new Error('no element is named "src"')
-		if (!sink?.pull) throw new Error('no appsink is named "sink"')
-		setSource(src, source)
+		const built = build(launch)
+		pipeline = built.pipeline
+		sink = built.sink
+		setSource(built.src, source)
 	} catch (error) {
-		send({type: 'unparsable', message: error instanceof Error ? error.message : String(error)})
+		send({type: 'unparsable', message: wordsOf(error)})
 		return
 	}
 	pipeline.pollBus(raw => {
@@ -61,6 +59,34 @@ function start({launch, source}: Extract<ToWorker, {type: 'start'}>): void {
 	// An appsink that was not started yet answers a pull with null, as it does at the end of a stream.
 	pipeline.play()
 	pullFrames(sink)
+}
+
+/** @throws Error with the parser's words, or with what the launch text lacks */
+function build(launch: string): {pipeline: Pipeline; src: Element; sink: Element} {
+	const built = new gstreamer.Pipeline(launch)
+	const src = built.findChild('src')
+	const sink = built.findChild('sink')
+	if (!src) throw new Error('no element is named "src"')
+	if (!sink?.pull) throw new Error('no appsink is named "sink"')
+	return {pipeline: built, src, sink}
+}
+
+function check({launch, elements}: Extract<ToWorker, {type: 'check'}>): void {
+	const complaint = (act: () => void) => {
+		try {
+			act()
+			return undefined
+		} catch (error) {
+			return wordsOf(error)
+		}
+	}
+	const missing = elements.filter(element => complaint(() => new gstreamer.Pipeline(element))?.startsWith('no element'))
+	const error = complaint(() => build(launch))
+	send({type: 'checked', missing, ...(error !== undefined && {error})})
+}
+
+function wordsOf(error: unknown): string {
+	return error instanceof Error ? error.message : String(error)
 }
 
 function setSource(src: Element, {location, user, password}: {location: string; user?: string; password?: string}): void {
@@ -128,6 +154,7 @@ function kindOf({type, name, message}: Record<string, unknown>): BusMessage['kin
 
 process.on('message', (message: ToWorker) => {
 	if (message.type === 'start') start(message)
+	else if (message.type === 'check') check(message)
 	else shutdown(0)
 })
 process.on('disconnect', () => { shutdown(0) })

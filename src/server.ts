@@ -12,8 +12,9 @@ import {asSluiceError, errorBody, SluiceError} from './errors.js'
 import type {Logger} from './log.js'
 import {WebSocketOutput, webSocketOptions} from './outputs/websocket.js'
 import {readStreamRequest} from './stream-request.js'
-import {listTemplates, readTemplate} from './template.js'
+import {TemplateLibrary} from './template-library.js'
 import {WorkerPool} from './worker-pool.js'
+import {Worker} from './worker.js'
 
 const playerDir = fileURLToPath(new URL('../player', import.meta.url))
 const workerPath = new URL('pipeline-worker.js', import.meta.url)
@@ -30,6 +31,7 @@ export class Server {
 	#config: Config
 	#log: Logger
 	#pool: WorkerPool
+	#templates: TemplateLibrary
 	#http: http.Server
 	#outputs = new Set<WebSocketOutput>()
 	#closing: Promise<void> | undefined
@@ -39,6 +41,8 @@ export class Server {
 		this.#config = config
 		this.#log = log
 		this.#pool = new WorkerPool({path: worker, maxPipelines: config.maxPipelines, log})
+		// What a check's worker writes is in the check's answer too.
+		this.#templates = new TemplateLibrary(config.pipelinesDir, () => new Worker(worker, log.child({}, {level: 'silent'})), log)
 		const answer = this.#app().callback()
 		this.#http = http.createServer((request, response) => void answer(request, response))
 		this.#http.on('upgrade', (request: http.IncomingMessage, socket: Socket, head: Buffer) => {
@@ -53,6 +57,7 @@ export class Server {
 	 */
 	async listen(): Promise<number> {
 		await this.#pool.start()
+		await this.#templates.watch()
 		const {host, port} = this.#config
 		await new Promise<void>((resolve, reject) => {
 			this.#http.once('error', reject)
@@ -72,7 +77,7 @@ export class Server {
 	async #close(): Promise<void> {
 		const ended = new Promise<void>(resolve => { this.#http.close(() => { resolve() }) })
 		await Promise.all([...this.#outputs].map(async output => output.close()))
-		await this.#pool.close()
+		await Promise.all([this.#pool.close(), this.#templates.close()])
 		this.#http.closeAllConnections()
 		await ended
 	}
@@ -97,7 +102,7 @@ export class Server {
 		const router = new Router()
 		router.get('/', context => { context.body = {status: 'ok', message: 'Video Streaming Server is running.'} })
 		router.get('/ws/stream', async context => this.#stream(context))
-		router.get('/pipelines', async context => { context.body = {pipelines: await this.#describeTemplates()} })
+		router.get('/pipelines', async context => { context.body = {pipelines: await this.#templates.describe()} })
 		app.use(this.#answerErrors())
 		app.use(websocket('ws', {wsOptions: webSocketOptions}))
 		app.use(router.routes()).use(router.allowedMethods())
@@ -127,9 +132,9 @@ export class Server {
 		const upgrade = (context as {ws?: () => Promise<WebSocket>}).ws
 		if (!upgrade) throw new SluiceError('upgrade_required', 'open it as a WebSocket: ws://host:port/ws/stream?rtsp_url=…')
 		if (this.#closing) throw new SluiceError('shutting_down', 'the server is shutting down')
-		const {pipelinesDir, openTimeoutMs, frameTimeoutMs} = this.#config
+		const {openTimeoutMs, frameTimeoutMs} = this.#config
 		// The query is read while the handshake goes on; a failure is told over the WebSocket.
-		const request = readStreamRequest(context.query, pipelinesDir)
+		const request = readStreamRequest(context.query, this.#templates)
 		request.catch(() => undefined)
 		// Koa answers no more. After a handshake that ws refused, upgrade() stays pending: the socket's end settles it.
 		context.respond = false
@@ -145,20 +150,6 @@ export class Server {
 		})
 		this.#outputs.add(output)
 		void output.closed.then(() => this.#outputs.delete(output))
-	}
-
-	/** Every template with its parameters; a broken one with its error, for it must not hide the others. */
-	async #describeTemplates(): Promise<object[]> {
-		const {pipelinesDir} = this.#config
-		const names = await listTemplates(pipelinesDir)
-		return Promise.all(names.map(async name => {
-			try {
-				const {title, parameters} = await readTemplate(pipelinesDir, name)
-				return {name, title, parameters}
-			} catch (error) {
-				return {name, title: name, parameters: [], error: asSluiceError(error).detail}
-			}
-		}))
 	}
 }
 

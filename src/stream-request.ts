@@ -1,6 +1,6 @@
 import {type CameraSource, parseCameraSource} from './camera-source.js'
 import {SluiceError} from './errors.js'
-import {fillTemplate, readTemplate, reservedParameters} from './template.js'
+import {fillTemplate, reservedParameters, type Template} from './template.js'
 
 const defaultTemplate = 'jpeg'
 
@@ -13,6 +13,11 @@ export interface StreamRequest {
 	launch: string
 }
 
+export interface TemplateSource {
+	/** @throws SluiceError `bad_request`, `not_found`, `template_invalid` */
+	get: (name: string) => Promise<Template>
+}
+
 /** A query as Koa parses it. */
 export type Query = Readonly<Record<string, string | readonly string[] | undefined>>
 
@@ -20,10 +25,10 @@ export type Query = Readonly<Record<string, string | readonly string[] | undefin
  * Reads a viewer's query: `rtsp_url`, `pipeline`, and the template's own parameters.
  * @throws SluiceError `bad_request`, `not_found`, `template_invalid`
  */
-export async function readStreamRequest(query: Query, pipelinesDir: string): Promise<StreamRequest> {
+export async function readStreamRequest(query: Query, templates: TemplateSource): Promise<StreamRequest> {
 	const values = singleValues(query)
 	const source = parseCameraSource(required(values, 'rtsp_url'))
-	const template = await readTemplate(pipelinesDir, values.get('pipeline') ?? defaultTemplate)
+	const template = await templates.get(values.get('pipeline') ?? defaultTemplate)
 	const own = new Map([...values].filter(([name]) => name !== 'rtsp_url' && name !== 'pipeline'))
 	for (const name of own.keys()) {
 		if (reservedParameters.includes(name)) throw new SluiceError('bad_request', `${name} is not supported by this server`)

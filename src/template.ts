@@ -1,5 +1,5 @@
 import {constants} from 'node:fs'
-import {open, readdir} from 'node:fs/promises'
+import {open, readdir, realpath} from 'node:fs/promises'
 import path from 'node:path'
 import {SluiceError} from './errors.js'
 
@@ -12,10 +12,21 @@ export type Parameter =
 export interface Template {
 	name: string
 	title: string
+	/** When to choose it, and what to know. */
+	description: string
+	/** What it needs beyond GStreamer's software elements; empty where nothing. */
+	needs: string
+	/** On what it was really run, or "not yet run on hardware". */
+	tested: string
+	/** Caps of what the appsink gives, `image/jpeg` for one. */
+	output: string
 	parameters: readonly Parameter[]
 	/** The launch text, without comments, with a `{placeholder}` for each parameter. */
 	launch: string
 }
+
+/** The tags of a template's header beside @param: each has a text, and is given once at most. */
+const textTags: readonly string[] = ['title', 'description', 'needs', 'tested', 'output']
 
 /** What `/ws/stream` itself takes from the query; a template cannot declare these. */
 export const reservedParameters: readonly string[] = ['rtsp_url', 'camera', 'pipeline', 'token']
@@ -35,19 +46,28 @@ const numberPattern = /^-?\d{1,10}(?:\.\d{1,6})?$/
  * @throws SluiceError `bad_request`, `not_found`, `template_invalid`
  */
 export async function readTemplate(directory: string, name: string): Promise<Template> {
-	if (!namePattern.test(name)) throw new SluiceError('bad_request', 'pipeline must be the name of a template: letters, digits, ".", "_" and "-"')
-	return parseTemplate(name, await readText(path.join(directory, name + extension), name))
+	return parseTemplate(name, await readText(templateFile(directory, name), name))
 }
 
-async function readText(file: string, name: string): Promise<string> {
+/** @throws SluiceError `bad_request` where it is no name; no name can leave the folder */
+export function templateFile(directory: string, name: string): string {
+	if (!namePattern.test(name)) throw new SluiceError('bad_request', 'pipeline must be the name of a template: letters, digits, ".", "_" and "-"')
+	return path.join(directory, name + extension)
+}
+
+/** @throws SluiceError `not_found`, `template_invalid` */
+export async function readText(file: string, name: string): Promise<string> {
 	let handle
 	try {
 		// Without O_NONBLOCK, opening a FIFO would wait for ever for somebody to write to it.
 		handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
 		const stat = await handle.stat()
+		// Links inside the folder are fine: Kubernetes mounts its files as such.
+		const folder = await realpath(path.dirname(file))
+		if (!(await realpath(file)).startsWith(folder + path.sep)) throw invalid(name, 'it is a symbolic link out of the folder')
 		if (!stat.isFile()) throw invalid(name, 'it is not a file')
 		if (stat.size > maxTemplateBytes) throw invalid(name, `the file has ${stat.size} bytes; at most ${maxTemplateBytes} are taken`)
-		return await handle.readFile('utf8')
+		return decodeUtf8(await handle.readFile(), name)
 	} catch (error) {
 		if (error instanceof SluiceError) throw error
 		const {code = String(error)} = error as NodeJS.ErrnoException
@@ -55,6 +75,15 @@ async function readText(file: string, name: string): Promise<string> {
 		throw invalid(name, `the file cannot be read: ${code}`)
 	} finally {
 		await handle?.close()
+	}
+}
+
+function decodeUtf8(bytes: Buffer, name: string): string {
+	try {
+		// A mark of byte order at the start, as some editors write it, is left out.
+		return new TextDecoder('utf-8', {fatal: true}).decode(bytes)
+	} catch {
+		throw invalid(name, 'the file is not UTF-8')
 	}
 }
 
@@ -68,7 +97,7 @@ export async function listTemplates(directory: string): Promise<string[]> {
 export function parseTemplate(name: string, text: string): Template {
 	const parameters: Parameter[] = []
 	const launchLines: string[] = []
-	let title = name
+	const tags = new Map<string, string>()
 	for (const [index, line] of text.split(/\r?\n/).entries()) {
 		if (!/^\s*#/.test(line)) {
 			launchLines.push(line)
@@ -77,12 +106,14 @@ export function parseTemplate(name: string, text: string): Template {
 		const [, tag, value = ''] = /^\s*#\s*@(\S+)\s*(.*)$/.exec(line) ?? []
 		if (tag === undefined) continue
 		const refuse = (why: string) => invalid(name, why, index + 1)
-		if (tag === 'title') title = value
-		else if (tag === 'param') {
+		if (tag === 'param') {
 			const parameter = parseParameter(value, refuse)
 			if (parameters.some(other => other.name === parameter.name)) throw refuse(`the parameter ${parameter.name} is declared twice`)
 			parameters.push(parameter)
-		} else throw refuse(`@${tag} is unknown; @title and @param are known`)
+		} else if (!textTags.includes(tag)) throw refuse(`@${tag} is unknown; known are @param, ${textTags.map(known => `@${known}`).join(', ')}`)
+		else if (tags.has(tag)) throw refuse(`@${tag} is given twice`)
+		else if (value === '') throw refuse(`@${tag} has no text`)
+		else tags.set(tag, value)
 	}
 	for (const [index, line] of text.split(/\r?\n/).entries()) {
 		if (/^\s*#/.test(line)) continue
@@ -90,7 +121,16 @@ export function parseTemplate(name: string, text: string): Template {
 			if (!parameters.some(known => known.name === parameter)) throw invalid(name, `${placeholder} has no @param line`, index + 1)
 		}
 	}
-	return {name, title, parameters, launch: launchLines.join('\n').trim()}
+	return {
+		name,
+		title: tags.get('title') ?? name,
+		description: tags.get('description') ?? '',
+		needs: tags.get('needs') ?? '',
+		tested: tags.get('tested') ?? '',
+		output: tags.get('output') ?? 'image/jpeg',
+		parameters,
+		launch: launchLines.join('\n').trim()
+	}
 }
 
 function parseParameter(value: string, refuse: (why: string) => SluiceError): Parameter {
@@ -141,6 +181,33 @@ function readValue(parameter: Parameter, text: string): string | undefined {
 function expectation(parameter: Parameter): string {
 	if (parameter.type === 'choice') return `one of ${parameter.choices.join(', ')}`
 	return `${parameter.type === 'integer' ? 'a whole number' : 'a number'} from ${parameter.minimum} to ${parameter.maximum}`
+}
+
+/**
+ * The elements that a launch text names, each once. What it cannot tell, as a plug-in's caps features, it leaves out.
+ * @param launch filled: without placeholders
+ */
+export function elementsOf(launch: string): string[] {
+	const tokens = launch.match(/!|(?:[^\s"'!]|"(?:\\.|[^"\\])*"|'[^']*')+/g) ?? []
+	return [...new Set(tokens.filter(token => /^[a-z][\w-]*$/i.test(token)))]
+}
+
+/**
+ * Where in a template's file GStreamer's parser found what it complains of: it names elements and properties in quotes,
+ * and no position. Where that does not help, the first line that is no comment.
+ */
+export function locate(text: string, message: string): {line: number; column: number} {
+	const lines = text.split(/\r?\n/)
+	const launchLines = lines.flatMap((line, index) => (/^\s*(#|$)/.test(line) ? [] : [{line, number: index + 1}]))
+	const words = [...message.matchAll(/"([^"]+)"/g)].map(([, word = '']) => word)
+	// "no property "x" in element "y"": the first word is the narrower one. Elements may be named with their number, identity0.
+	for (const word of words.flatMap(candidate => [candidate, candidate.replace(/\d+$/, '')])) {
+		for (const {line, number} of launchLines) {
+			const column = line.indexOf(word)
+			if (column !== -1) return {line: number, column: column + 1}
+		}
+	}
+	return {line: launchLines[0]?.number ?? 1, column: 1}
 }
 
 function invalid(name: string, why: string, line?: number): SluiceError {

@@ -6,6 +6,8 @@ export type Caps = Record<string, unknown>
 export type ToWorker =
 	/** Builds and plays one pipeline. Sent once, to a worker that said `ready`. */
 	| {type: 'start'; launch: string; source: {location: string; user?: string; password?: string}}
+	/** Tells what is missing here for a launch text, without playing it. */
+	| {type: 'check'; launch: string; elements: string[]}
 	/** Stops the pipeline and ends the process. */
 	| {type: 'stop'}
 
@@ -14,6 +16,8 @@ export type FromWorker =
 	| {type: 'ready'}
 	/** GStreamer's parser refused the launch text, or a named element is missing from it. */
 	| {type: 'unparsable'; message: string}
+	/** The answer to `check`: elements that this GStreamer does not have, and the parser's own words where it refuses. */
+	| {type: 'checked'; missing: string[]; error?: string}
 	/** One sample of the appsink. `caps` comes with the first frame, and whenever they change. */
 	| {type: 'frame'; sequence: number; timeMs: number; data: Uint8Array; caps?: Caps}
 	/** A message of the pipeline's bus that says how the pipeline fares. */

@@ -56,17 +56,25 @@ test('the page and its files come with a strict policy; nothing outside player/ 
 
 test('GET /pipelines describes every template; a broken one does not hide the others', async t => {
 	const directory = await mkdtemp(path.join(tmpdir(), 'sluice-'))
-	await writeFile(path.join(directory, 'good.gst'), '# @title Good\n# @param {integer 1..3} speed=2 How fast\n# @param {a|b} way=b Which way\nrtspsrc name=src ! appsink name=sink\n')
+	await writeFile(path.join(directory, 'good.gst'), '# @title Good\n# @description For tests\n# @needs nothing\n# @tested here\n# @param {integer 1..3} speed=2 How fast\n# @param {a|b} way=b Which way\nrtspsrc name=src ! appsink name=sink\n')
 	await writeFile(path.join(directory, 'broken.gst'), '# @param nonsense\nx\n')
+	await writeFile(path.join(directory, 'missing.gst'), 'rtspsrc name=src ! nosuch1 ! nosuch2 ! appsink name=sink\n')
+	await writeFile(path.join(directory, 'unlinked.gst'), 'rtspsrc name=src ! fakesink\n')
 	const {port} = await startSluice(t, ['--pipelines', directory])
 	const {status, body} = await get(port, '/pipelines')
 	t.is(status, 200)
+	const none = {description: '', needs: '', tested: '', output: ''}
 	t.deepEqual(JSON.parse(body), {pipelines: [
-		{name: 'broken', title: 'broken', parameters: [], error: 'broken.gst:1: expected "@param {integer 1..100} name=default What it does"'},
-		{name: 'good', title: 'Good', parameters: [
-			{name: 'speed', type: 'integer', minimum: 1, maximum: 3, default: 2, text: 'How fast'},
-			{name: 'way', type: 'choice', choices: ['a', 'b'], default: 'b', text: 'Which way'}
-		]}
+		{...none, name: 'broken', title: 'broken', parameters: [], available: false, error: 'broken.gst:1: expected "@param {integer 1..100} name=default What it does"'},
+		{
+			name: 'good', title: 'Good', description: 'For tests', needs: 'nothing', tested: 'here', output: 'image/jpeg', available: true,
+			parameters: [
+				{name: 'speed', type: 'integer', minimum: 1, maximum: 3, default: 2, text: 'How fast'},
+				{name: 'way', type: 'choice', choices: ['a', 'b'], default: 'b', text: 'Which way'}
+			]
+		},
+		{...none, name: 'missing', title: 'missing', output: 'image/jpeg', parameters: [], available: false, unavailable: 'no element "nosuch1", no element "nosuch2"'},
+		{...none, name: 'unlinked', title: 'unlinked', output: 'image/jpeg', parameters: [], available: false, unavailable: 'no appsink is named "sink"'}
 	]})
 })
 

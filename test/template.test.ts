@@ -1,11 +1,12 @@
-import {mkdtemp, symlink, truncate, writeFile} from 'node:fs/promises'
+import {mkdir, mkdtemp, symlink, truncate, writeFile} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import path from 'node:path'
 import test from 'ava'
 import {SluiceError} from '../dist/errors.js'
 import {readStreamRequest} from '../dist/stream-request.js'
-import {fillTemplate, listTemplates, parseTemplate, readTemplate} from '../dist/template.js'
+import {elementsOf, fillTemplate, listTemplates, locate, parseTemplate, readTemplate} from '../dist/template.js'
 
+const templates = {get: async (name: string) => readTemplate('pipelines', name)}
 const simple = '# @title A test\n# @param {integer 1..100} quality=80 JPEG quality\n# @param {a|b-2} kind=a Which\n# @param {number 0.5..2} scale=1 Factor\nsrc q={quality} k={kind} s={scale}\n# a comment\n! sink formats={I420,NV12}\n'
 const query = (values: Record<string, string>) => new Map(Object.entries(values))
 
@@ -46,7 +47,7 @@ for (const [text, expected] of [
 	['# @param {a|b ! c} a=a A', 'broken.gst:1: {a|b ! c} is no type; write {integer 1..100}, {number 0.5..60} or {one|other}'],
 	['# @param quality=1', 'broken.gst:1: expected "@param {integer 1..100} name=default What it does"'],
 	['# @param {integer 1..2} token=1 A', 'broken.gst:1: token belongs to the server; name the parameter otherwise'],
-	['# @parm {integer 1..2} a=1 A', 'broken.gst:1: @parm is unknown; @title and @param are known']
+	['# @parm {integer 1..2} a=1 A', 'broken.gst:1: @parm is unknown; known are @param, @title, @description, @needs, @tested, @output']
 ] as [string, string][]) {
 	test(`broken template: ${JSON.stringify(text)}`, t => {
 		const error = t.throws(() => parseTemplate('broken', text), {instanceOf: SluiceError})
@@ -66,7 +67,10 @@ test('files that are no templates are refused, each by what is wrong', async t =
 	const directory = await mkdtemp(path.join(tmpdir(), 'sluice-'))
 	await writeFile(path.join(directory, 'big.gst'), '')
 	await truncate(path.join(directory, 'big.gst'), 1024 * 1024)
-	await symlink('/dev', path.join(directory, 'folder.gst'))
+	await mkdir(path.join(directory, 'folder.gst'))
+	await symlink('/etc/passwd', path.join(directory, 'link.gst'))
+	await symlink('good.gst', path.join(directory, 'inside.gst'))
+	await writeFile(path.join(directory, 'latin.gst'), Buffer.from([0x23, 0x20, 0xe4]))
 	await writeFile(path.join(directory, 'good.gst'), simple)
 	await writeFile(path.join(directory, 'notes.txt'), simple)
 	const refusal = async (name: string) => {
@@ -75,9 +79,12 @@ test('files that are no templates are refused, each by what is wrong', async t =
 	}
 	t.is(await refusal('big'), 'template_invalid big.gst: the file has 1048576 bytes; at most 65536 are taken')
 	t.is(await refusal('folder'), 'template_invalid folder.gst: it is not a file')
+	t.is(await refusal('link'), 'template_invalid link.gst: it is a symbolic link out of the folder')
+	t.is(await refusal('latin'), 'template_invalid latin.gst: the file is not UTF-8')
+	t.is((await readTemplate(directory, 'inside')).title, 'A test')
 	t.is(await refusal('nothing'), 'not_found no template is named nothing')
 	t.is((await readTemplate(directory, 'good')).title, 'A test')
-	t.deepEqual(await listTemplates(directory), ['big', 'folder', 'good'])
+	t.deepEqual(await listTemplates(directory), ['big', 'folder', 'good', 'inside', 'latin', 'link'])
 })
 
 test('jpeg.gst has the parameters that the contract names', async t => {
@@ -87,10 +94,10 @@ test('jpeg.gst has the parameters that the contract names', async t => {
 })
 
 test('a URL that chooses the transport fills the parameter, and cannot be contradicted', async t => {
-	const request = await readStreamRequest({rtsp_url: 'rtspu://cam/x'}, 'pipelines')
+	const request = await readStreamRequest({rtsp_url: 'rtspu://cam/x'}, templates)
 	t.regex(request.launch, /protocols=udp /)
-	t.regex((await readStreamRequest({rtsp_url: 'rtsp://cam/x'}, 'pipelines')).launch, /protocols=tcp /)
-	const error = await t.throwsAsync(readStreamRequest({rtsp_url: 'rtspu://cam/x', transport: 'tcp'}, 'pipelines'), {instanceOf: SluiceError})
+	t.regex((await readStreamRequest({rtsp_url: 'rtsp://cam/x'}, templates)).launch, /protocols=tcp /)
+	const error = await t.throwsAsync(readStreamRequest({rtsp_url: 'rtspu://cam/x', transport: 'tcp'}, templates), {instanceOf: SluiceError})
 	t.is(error.detail, 'transport=tcp contradicts the scheme of rtsp_url, which asks for udp')
 })
 
@@ -103,8 +110,19 @@ for (const [values, expected] of [
 	[{rtsp_url: 'rtsp://a/', pipeline: '../x'}, /pipeline must be the name of a template/]
 ] as [Record<string, string | string[]>, RegExp][]) {
 	test(`bad query: ${JSON.stringify(values)}`, async t => {
-		const error = await t.throwsAsync(readStreamRequest(values, 'pipelines'), {instanceOf: SluiceError})
+		const error = await t.throwsAsync(readStreamRequest(values, templates), {instanceOf: SluiceError})
 		t.is(error.code, 'bad_request')
 		t.regex(error.detail, expected)
 	})
 }
+
+test('the elements of a launch text are found among caps, properties, references and quotes', t => {
+	t.deepEqual(elementsOf('rtspsrc name=src ! video/x-raw,width=[16,32] ! queue ! tee name=t\n t. ! h264parse config-interval=-1 ! textoverlay text="a ! fakesink b" ! x264enc ! t.sink_0 identity'), ['rtspsrc', 'queue', 'tee', 'h264parse', 'textoverlay', 'x264enc', 'identity'])
+})
+
+test('what the parser complains of is found in the file', t => {
+	const text = '# jpegenc\nrtspsrc name=src\n  ! nosuch colour=red\n! appsink name=sink\n'
+	t.deepEqual(locate(text, 'no element "nosuch"'), {line: 3, column: 5})
+	t.deepEqual(locate(text, 'no property "colour" in element "nosuch"'), {line: 3, column: 12})
+	t.deepEqual(locate(text, 'syntax error'), {line: 2, column: 1})
+})

@@ -1,0 +1,200 @@
+import {type FSWatcher, watch} from 'node:fs'
+import {stat} from 'node:fs/promises'
+import {asSluiceError, SluiceError} from './errors.js'
+import type {Logger} from './log.js'
+import {elementsOf, fillTemplate, listTemplates, locate, parseTemplate, readText, type Template, templateFile} from './template.js'
+import type {Worker} from './worker.js'
+
+/** A check that takes longer has found a plug-in that hangs. */
+const checkTimeoutMs = 10_000
+/** Editors write a file in several steps; this long after the last of them it is looked at. */
+const settleMs = 200
+
+/** Whether this host can run a template, and if not, why. */
+export interface HostCheck {
+	/** Elements that this GStreamer does not have. */
+	missing: string[]
+	/** In the parser's own words. */
+	error?: string
+}
+
+/** A template as `GET /pipelines` describes it. */
+export interface TemplateDescription extends Omit<Template, 'launch'> {
+	/** Whether this host can run it. */
+	available: boolean
+	/** Why not: `no element "vah264dec"`. */
+	unavailable?: string
+	/** What is wrong with the file: `jpeg.gst:12:3: …`. Where a good version was read before, that one still serves. */
+	error?: string
+}
+
+interface Entry {
+	/** Changes with the file. */
+	stamp: string
+	/** The last version that could be read, and, where it replaced another, that GStreamer could build. */
+	good: Template | undefined
+	problem: SluiceError | undefined
+	check: Promise<HostCheck> | undefined
+}
+
+/**
+ * The templates of a folder, read again whenever their files change. A broken edit keeps the last good version serving.
+ */
+export class TemplateLibrary {
+	#directory: string
+	#spawn: () => Worker
+	#log: Logger
+	#entries = new Map<string, Entry>()
+	#refreshing = new Map<string, Promise<Entry>>()
+	#watcher: FSWatcher | undefined
+	#settling: NodeJS.Timeout | undefined
+	#checks = new Set<Worker>()
+
+	/** @param spawn starts a worker for a check; the library ends it */
+	constructor(directory: string, spawn: () => Worker, log: Logger) {
+		this.#directory = directory
+		this.#spawn = spawn
+		this.#log = log
+	}
+
+	/** Reads every template, and from now on says in the log when one changes, breaks, comes or goes. */
+	async watch(): Promise<void> {
+		await this.#refreshAll()
+		try {
+			this.#watcher = watch(this.#directory, {persistent: false}, () => {
+				clearTimeout(this.#settling)
+				this.#settling = setTimeout(() => { void this.#refreshAll() }, settleMs)
+			})
+			this.#watcher.on('error', error => { this.#log.warn({reason: error.message}, 'templates are not watched') })
+		} catch (error) {
+			// Each connection looks at its file anyway; only the log hears later of an edit.
+			this.#log.warn({reason: String(error)}, 'templates are not watched')
+		}
+	}
+
+	/**
+	 * The newest good version of a template.
+	 * @throws SluiceError `bad_request`, `not_found`, `template_invalid`
+	 */
+	async get(name: string): Promise<Template> {
+		const {good, problem} = await this.#refresh(name)
+		if (good) return good
+		throw problem ?? new SluiceError('not_found', `no template is named ${name}`)
+	}
+
+	/** Every template, whether it can run here or not. One that is broken does not hide the others. */
+	async describe(): Promise<TemplateDescription[]> {
+		const names = await listTemplates(this.#directory)
+		const descriptions: TemplateDescription[] = []
+		// One after the other: each check is a process.
+		for (const name of names) {
+			try {
+				descriptions.push(await this.#describe(name))
+			} catch (error) {
+				// Removed just now, or hostile in a way of its own.
+				this.#log.warn({template: name, detail: asSluiceError(error).detail}, 'template not described')
+			}
+		}
+		return descriptions
+	}
+
+	async close(): Promise<void> {
+		this.#watcher?.close()
+		clearTimeout(this.#settling)
+		await Promise.all([...this.#checks].map(async worker => worker.close()))
+	}
+
+	async #describe(name: string): Promise<TemplateDescription> {
+		const entry = await this.#refresh(name)
+		const error = entry.problem && {error: entry.problem.detail}
+		if (!entry.good) return {name, title: name, description: '', needs: '', tested: '', output: '', parameters: [], available: false, ...error}
+		const {title, description, needs, tested, output, parameters} = entry.good
+		entry.check ??= this.#check(entry.good)
+		const {missing, error: refusal} = await entry.check
+		const unavailable = missing.length > 0 ? missing.map(element => `no element "${element}"`).join(', ') : refusal
+		return {name, title, description, needs, tested, output, parameters, available: unavailable === undefined, ...(unavailable !== undefined && {unavailable}), ...error}
+	}
+
+	async #refreshAll(): Promise<void> {
+		try {
+			const names = await listTemplates(this.#directory)
+			for (const name of new Set([...names, ...this.#entries.keys()])) await this.#refresh(name).catch(() => undefined)
+		} catch (error) {
+			this.#log.warn({reason: String(error)}, 'templates cannot be listed')
+		}
+	}
+
+	/** One look at a file at a time, however many connections ask for it. */
+	async #refresh(name: string): Promise<Entry> {
+		const running = this.#refreshing.get(name)
+		if (running) return running
+		const refresh = this.#readIfChanged(name).finally(() => this.#refreshing.delete(name))
+		this.#refreshing.set(name, refresh)
+		return refresh
+	}
+
+	async #readIfChanged(name: string): Promise<Entry> {
+		const file = templateFile(this.#directory, name)
+		const known = this.#entries.get(name)
+		const stamp = await stampOf(file)
+		if (stamp === undefined) {
+			if (this.#entries.delete(name)) this.#log.info({template: name}, 'template removed')
+			throw new SluiceError('not_found', `no template is named ${name}`)
+		}
+		if (known?.stamp === stamp) return known
+		const entry = await this.#read(file, name, stamp, known?.good)
+		this.#entries.set(name, entry)
+		if (entry.problem) this.#log.warn({template: name, detail: entry.problem.detail, lastGoodServes: entry.good !== undefined}, 'template broken')
+		else if (known) this.#log.info({template: name}, 'template changed')
+		return entry
+	}
+
+	async #read(file: string, name: string, stamp: string, lastGood: Template | undefined): Promise<Entry> {
+		try {
+			const text = await readText(file, name)
+			const template = parseTemplate(name, text)
+			// Without an earlier version there is nothing to fall back to, and the viewer hears the parser's words.
+			if (!lastGood) return {stamp, good: template, problem: undefined, check: undefined}
+			const check = this.#check(template)
+			const {error} = await check
+			if (error === undefined) return {stamp, good: template, problem: undefined, check}
+			const {line, column} = locate(text, error)
+			return {stamp, good: lastGood, problem: new SluiceError('template_invalid', `${name}.gst:${line}:${column}: ${error}`), check: undefined}
+		} catch (error) {
+			return {stamp, good: lastGood, problem: asSluiceError(error), check: undefined}
+		}
+	}
+
+	/** Lets GStreamer build the template in a throw-away process, for a plug-in may crash. */
+	async #check(template: Template): Promise<HostCheck> {
+		const launch = fillTemplate(template, new Map())
+		const worker = this.#spawn()
+		this.#checks.add(worker)
+		try {
+			return await new Promise<HostCheck>(resolve => {
+				const timer = setTimeout(() => { resolve({missing: [], error: `GStreamer took longer than ${checkTimeoutMs / 1000} s`}) }, checkTimeoutMs)
+				worker.onMessage = message => {
+					if (message.type === 'checked') resolve(message)
+				}
+				worker.ready.then(() => worker.send({type: 'check', launch, elements: elementsOf(launch)}), () => undefined)
+				void worker.exited.then(({code, signal}) => {
+					clearTimeout(timer)
+					resolve({missing: [], error: `GStreamer crashed (${signal ?? `exit code ${code ?? 'none'}`})`})
+				})
+			})
+		} finally {
+			await worker.close()
+			this.#checks.delete(worker)
+		}
+	}
+}
+
+async function stampOf(file: string): Promise<string | undefined> {
+	try {
+		const {mtimeMs, ctimeMs, size, ino} = await stat(file)
+		return `${mtimeMs} ${ctimeMs} ${size} ${ino}`
+	} catch (error) {
+		// Something that is there and cannot be looked at is told when it is read.
+		return (error as NodeJS.ErrnoException).code === 'ENOENT' ? undefined : String(error)
+	}
+}

@@ -1,0 +1,110 @@
+import {cp, mkdtemp, readdir, readFile, rm, writeFile} from 'node:fs/promises'
+import {tmpdir} from 'node:os'
+import path from 'node:path'
+import test, {type ExecutionContext} from 'ava'
+import {jpegSize} from './jpeg.js'
+import {startCamera, startSluice} from './processes.js'
+import {readTemplate} from '../dist/template.js'
+import {until, view} from './viewer.js'
+
+interface Description {
+	name: string
+	available: boolean
+	unavailable?: string
+	error?: string
+	tested: string
+}
+
+async function describe(http: string, name: string): Promise<Description | undefined> {
+	const response = await fetch(`${http}/pipelines`)
+	const {pipelines} = await response.json() as {pipelines: Description[]}
+	return pipelines.find(description => description.name === name)
+}
+
+async function copyOfPipelines(): Promise<string> {
+	const directory = path.join(await mkdtemp(path.join(tmpdir(), 'sluice-')), 'pipelines')
+	await cp('pipelines', directory, {recursive: true})
+	return directory
+}
+
+/** The size of the images that a viewer of this template gets. */
+async function sizeOf(t: ExecutionContext, url: string) {
+	const viewer = view(t, url)
+	await viewer.received(2)
+	viewer.socket.close()
+	return jpegSize(viewer.frames[1])
+}
+
+test.serial('a broken edit keeps the last good version serving, and is told with its place and the parser\'s words', async t => {
+	const directory = await copyOfPipelines()
+	const file = path.join(directory, 'jpeg.gst')
+	const good = (await readFile(file, 'utf8')).replaceAll('=16384', '=320')
+	await writeFile(file, good)
+	const camera = await startCamera(t, ['--width', '640', '--height', '360'])
+	const sluice = await startSluice(t, ['--pipelines', directory])
+	const url = sluice.stream({rtsp_url: camera.url('/h264'), pipeline: 'jpeg'})
+	t.deepEqual(await sizeOf(t, url), {width: 320, height: 180})
+
+	const line = good.split('\n').findIndex(text => text.startsWith('! jpegenc')) + 1
+	for (const [broken, words] of [
+		[good.replace('! jpegenc', '! jpegenk'), `jpeg.gst:${line}:3: no element "jpegenk"`],
+		[good.replace('! jpegenc quality', '! jpegenc qualitie'), `jpeg.gst:${line}:11: no property "qualitie" in element "jpegenc"`],
+		[good.replace('quality=80', 'quality=800'), /^jpeg\.gst:\d+: the default of quality, 800, is none of its values/],
+		[good.replace('name=sink', 'name=sinc'), /^jpeg\.gst:\d+:\d+: no appsink is named "sink"/],
+		['x'.repeat(1_000_000), 'jpeg.gst: the file has 1000000 bytes; at most 65536 are taken']
+	] as const) {
+		const seen = sluice.lines.length
+		await writeFile(file, broken)
+		// The folder is watched: the log says so before anybody asks.
+		await until(() => sluice.lines.slice(seen).some(entry => entry['msg'] === 'template broken'), 10_000, 'the log tells of it')
+		const {error} = await describe(sluice.http, 'jpeg') ?? {}
+		if (typeof words === 'string') t.is(error, words)
+		else t.regex(error ?? '', words)
+		t.is(sluice.lines.findLast(entry => entry['msg'] === 'template broken')?.['detail'], error)
+		t.deepEqual(await sizeOf(t, url), {width: 320, height: 180})
+	}
+
+	await writeFile(file, good.replaceAll('=320', '=160'))
+	t.deepEqual(await sizeOf(t, url), {width: 160, height: 90})
+	t.is((await describe(sluice.http, 'jpeg'))?.error, undefined)
+})
+
+test.serial('a new template and a removed one are noticed', async t => {
+	const directory = await copyOfPipelines()
+	const sluice = await startSluice(t, ['--pipelines', directory])
+	t.is(await describe(sluice.http, 'new'), undefined)
+	await writeFile(path.join(directory, 'new.gst'), 'rtspsrc name=src ! fakesink fakesrc ! appsink name=sink')
+	t.like(await describe(sluice.http, 'new'), {available: true})
+	await rm(path.join(directory, 'new.gst'))
+	t.is(await describe(sluice.http, 'new'), undefined)
+	await sluice.line(line => line['msg'] === 'template removed' && line['template'] === 'new')
+	t.is((await view(t, sluice.stream({rtsp_url: 'rtsp://127.0.0.1:1/', pipeline: 'new'})).closed).error?.['code'], 'not_found')
+})
+
+test.serial('each template of the package explains itself; the software ones run here, the others say what they lack', async t => {
+	const sluice = await startSluice(t)
+	for (const file of (await readdir('pipelines')).filter(name => name.endsWith('.gst'))) {
+		const name = file.replace(/\.gst$/, '')
+		const {title, description, tested, output} = await readTemplate('pipelines', name)
+		for (const text of [title, description, tested]) t.true(text.length > 10, name)
+		t.is(output, 'image/jpeg')
+		const {available, unavailable, error} = await describe(sluice.http, name) ?? {}
+		t.is(error, undefined, name)
+		if (tested.startsWith('Debian 12')) t.true(available, name)
+		else {
+			t.is(tested, 'not yet run on hardware')
+			// On a machine that has the hardware it runs; elsewhere each element is named.
+			if (!available) t.regex(unavailable ?? '', /^no element "\w+"/, name)
+		}
+	}
+})
+
+test.serial('jpeg.mjpeg hands on the camera\'s own images, and refuses another codec', async t => {
+	const camera = await startCamera(t, ['--width', '640', '--height', '360'])
+	const sluice = await startSluice(t)
+	const viewer = view(t, sluice.stream({rtsp_url: camera.url('/mjpeg'), pipeline: 'jpeg.mjpeg'}))
+	await viewer.received(30)
+	for (const frame of viewer.frames) t.deepEqual(jpegSize(frame), {width: 640, height: 360})
+	const {error} = await view(t, sluice.stream({rtsp_url: camera.url('/h264'), pipeline: 'jpeg.mjpeg'})).closed
+	t.is(error?.['code'], 'camera_unsupported')
+})
