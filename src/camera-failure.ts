@@ -37,7 +37,8 @@ export function cameraFailure(message: BusMessage, warnings: readonly BusMessage
 		if (!playing) return new SluiceError('camera_unreachable', reason)
 		return new SluiceError('camera_lost', reason)
 	}
-	return new SluiceError(playing ? 'pipeline_failed' : 'camera_unsupported', `${message.element}: ${reason}`)
+	// rtspsrc stops because of what lies behind it; an element that fails by itself is not the camera's fault.
+	return new SluiceError(!playing && message.element === 'src' ? 'camera_unsupported' : 'pipeline_failed', `${message.element}: ${reason}`)
 }
 
 /** "Unauthorized (401)": what stands behind the last line break of the debug text, else the message itself. */

@@ -58,7 +58,7 @@ function start({launch, source}: Extract<ToWorker, {type: 'start'}>): void {
 	})
 	// An appsink that was not started yet answers a pull with null, as it does at the end of a stream.
 	pipeline.play()
-	pullFrames(sink)
+	pullFrames(pipeline, sink)
 }
 
 /** @throws Error with the parser's words, or with what the launch text lacks */
@@ -96,7 +96,7 @@ function setSource(src: Element, {location, user, password}: {location: string; 
 }
 
 /** Pulls the next frame only when this one was written to the channel, so pressure stays in the appsink. */
-function pullFrames(sink: Element): void {
+function pullFrames(playing: Pipeline, sink: Element): void {
 	let sequence = 0
 	let lastCaps = ''
 	const pull = () => {
@@ -105,12 +105,21 @@ function pullFrames(sink: Element): void {
 			if (!data) return
 			collectGarbage(data.byteLength)
 			const key = JSON.stringify(caps)
-			const changed: {caps?: Caps} = key === lastCaps ? {} : {caps}
+			const changed: {caps?: Caps; codec?: string} = key === lastCaps ? {} : {caps}
 			lastCaps = key
+			if (sequence === 0) Object.assign(changed, codecOf(playing))
 			send({type: 'frame', sequence: sequence++, timeMs: Number(process.hrtime.bigint()) / 1e6, data, ...changed}, pull)
 		})
 	}
 	pull()
+}
+
+/** Each codec's depayloader, by the name that GStreamer gives the first of its kind, whether decodebin made it or the template. */
+const depayloaders = {H264: 'rtph264depay0', H265: 'rtph265depay0', JPEG: 'rtpjpegdepay0', VP8: 'rtpvp8depay0', VP9: 'rtpvp9depay0'}
+
+function codecOf(playing: Pipeline): {codec?: string} {
+	const codec = Object.entries(depayloaders).find(([, element]) => playing.findChild(element))?.[0]
+	return codec === undefined ? {} : {codec}
 }
 
 let bytesSinceCollection = 0

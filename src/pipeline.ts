@@ -23,6 +23,8 @@ export interface Frame {
 	timeMs: number
 	data: Uint8Array
 	caps: Caps
+	/** What the camera sends, by its name in RTP, H264 say; undefined where that is not known. */
+	codec: string | undefined
 }
 
 export interface PipelineOptions {
@@ -45,6 +47,7 @@ export class Pipeline {
 	#options: PipelineOptions
 	#frames = 0
 	#caps: Caps = {}
+	#codec: string | undefined
 	#warnings: BusMessage[] = []
 	#startedMs = performance.now()
 	#timer: NodeJS.Timeout
@@ -81,7 +84,7 @@ export class Pipeline {
 		else if (message.type === 'unparsable') this.#fail(new SluiceError('template_invalid', this.#options.source.redact(message.message)))
 	}
 
-	#onFrame({sequence, timeMs, data, caps}: Extract<FromWorker, {type: 'frame'}>): void {
+	#onFrame({sequence, timeMs, data, caps, codec}: Extract<FromWorker, {type: 'frame'}>): void {
 		if (!this.#budget.take()) {
 			this.#misbehaves(`the worker sent more than ${maxFramesPerSecond} frames in a second`)
 			return
@@ -91,9 +94,10 @@ export class Pipeline {
 			return
 		}
 		if (caps) this.#caps = caps
+		if (codec !== undefined) this.#codec = codec
 		if (this.#frames++ === 0) this.#onFirstFrame()
 		this.#timer.refresh()
-		this.#options.onFrame({sequence, timeMs, data, caps: this.#caps})
+		this.#options.onFrame({sequence, timeMs, data, caps: this.#caps, codec: this.#codec})
 	}
 
 	#onFirstFrame(): void {
@@ -102,7 +106,7 @@ export class Pipeline {
 		this.#timer = setTimeout(() => {
 			this.#fail(new SluiceError('camera_lost', `no picture for ${frameTimeoutMs / 1000} s`))
 		}, frameTimeoutMs)
-		log.info({firstFrameMs: Math.round(performance.now() - this.#startedMs), width: this.#caps['width'], height: this.#caps['height']}, 'playing')
+		log.info({firstFrameMs: Math.round(performance.now() - this.#startedMs), width: this.#caps['width'], height: this.#caps['height'], codec: this.#codec}, 'playing')
 	}
 
 	#onBusMessage(message: BusMessage): void {

@@ -7,6 +7,7 @@ import Koa, {type Context, type Middleware} from 'koa'
 import websocket from 'koa-easy-ws'
 import Router from 'koa-router'
 import type {WebSocket} from 'ws'
+import {CodecMemory} from './codec-memory.js'
 import type {Config} from './config.js'
 import {asSluiceError, errorBody, SluiceError} from './errors.js'
 import type {Logger} from './log.js'
@@ -32,6 +33,7 @@ export class Server {
 	#log: Logger
 	#pool: WorkerPool
 	#templates: TemplateLibrary
+	#codecs = new CodecMemory()
 	#http: http.Server
 	#outputs = new Set<WebSocketOutput>()
 	#closing: Promise<void> | undefined
@@ -144,6 +146,8 @@ export class Server {
 		const sentUrl = context.query['rtsp_url']
 		const output = new WebSocketOutput(socket, request, typeof sentUrl === 'string' ? sentUrl : '', {
 			pool: this.#pool,
+			codecs: this.#codecs,
+			onVariantFailed: (template, detail) => { this.#templates.markFailed(template, detail) },
 			openTimeoutMs,
 			frameTimeoutMs,
 			log: this.#log.child({viewer: `${tcp.remoteAddress ?? '?'}:${tcp.remotePort ?? '?'}`})

@@ -7,15 +7,26 @@ const defaultTemplate = 'jpeg'
 /** What a viewer asks for: a camera, through a template filled with parameters. */
 export interface StreamRequest {
 	source: CameraSource
-	/** The template's name. */
+	/** The template that was asked for. */
+	plain: Choice
+	/** Where a family was asked for: its other variants that this host can run and that take the same parameters, the best first. */
+	variants: Choice[]
+}
+
+/** A template, filled: ready for GStreamer. */
+export interface Choice {
 	template: string
-	/** The launch text, ready for GStreamer. */
 	launch: string
+	rank: number
+	/** The camera codecs that it takes; undefined where it takes any. */
+	codecs: readonly string[] | undefined
 }
 
 export interface TemplateSource {
 	/** @throws SluiceError `bad_request`, `not_found`, `template_invalid` */
 	get: (name: string) => Promise<Template>
+	/** The variants of a family, beside its plain one, that this host can run, the best first. */
+	variants: (family: string) => Template[]
 }
 
 /** A query as Koa parses it. */
@@ -33,8 +44,23 @@ export async function readStreamRequest(query: Query, templates: TemplateSource)
 	for (const name of own.keys()) {
 		if (reservedParameters.includes(name)) throw new SluiceError('bad_request', `${name} is not supported by this server`)
 	}
-	chooseTransport(own, source, template.parameters.some(parameter => parameter.name === 'transport'))
-	return {source, template: template.name, launch: fillTemplate(template, own)}
+	chooseTransport(own, source, template)
+	return {source, plain: choice(template, own), variants: templates.variants(template.name).flatMap(variant => takes(variant, own) ? choice(variant, own) : [])}
+}
+
+function choice(template: Template, values: ReadonlyMap<string, string>): Choice {
+	const {name, rank, codecs} = template
+	return {template: name, launch: fillTemplate(template, values), rank, codecs}
+}
+
+/** A variant may have fewer parameters, or narrower ones: then it is none for this viewer. */
+function takes(template: Template, values: ReadonlyMap<string, string>): boolean {
+	try {
+		fillTemplate(template, values)
+		return true
+	} catch {
+		return false
+	}
 }
 
 function singleValues(query: Query): Map<string, string> {
@@ -53,8 +79,8 @@ function required(values: ReadonlyMap<string, string>, name: string): string {
 }
 
 /** rtspsrc refuses `rtspu://` with `protocols=tcp`: where the URL chooses the transport, so it is. */
-function chooseTransport(values: Map<string, string>, {transport}: CameraSource, declared: boolean): void {
-	if (!transport || !declared) return
+function chooseTransport(values: Map<string, string>, {transport}: CameraSource, {parameters}: Template): void {
+	if (!transport || !parameters.some(({name}) => name === 'transport')) return
 	const given = values.get('transport')
 	if (given !== undefined && given !== transport) throw new SluiceError('bad_request', `transport=${given.slice(0, 64)} contradicts the scheme of rtsp_url, which asks for ${transport}`)
 	values.set('transport', transport)

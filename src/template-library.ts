@@ -2,13 +2,15 @@ import {type FSWatcher, watch} from 'node:fs'
 import {stat} from 'node:fs/promises'
 import {asSluiceError, SluiceError} from './errors.js'
 import type {Logger} from './log.js'
-import {elementsOf, fillTemplate, listTemplates, locate, parseTemplate, readText, type Template, templateFile} from './template.js'
+import {elementsOf, familyOf, fillTemplate, listTemplates, locate, parseTemplate, readText, type Template, templateFile} from './template.js'
 import type {Worker} from './worker.js'
 
 /** A check that takes longer has found a plug-in that hangs. */
 const checkTimeoutMs = 10_000
 /** Editors write a file in several steps; this long after the last of them it is looked at. */
 const settleMs = 200
+/** How long a variant that did not start is passed over. */
+const failedForMs = 10 * 60 * 1000
 
 /** Whether this host can run a template, and if not, why. */
 export interface HostCheck {
@@ -26,6 +28,8 @@ export interface TemplateDescription extends Omit<Template, 'launch'> {
 	unavailable?: string
 	/** What is wrong with the file: `jpeg.gst:12:3: …`. Where a good version was read before, that one still serves. */
 	error?: string
+	/** Why it did not start when it was last chosen for its family; it is not chosen again for a while. */
+	failed?: string
 }
 
 interface Entry {
@@ -35,6 +39,9 @@ interface Entry {
 	good: Template | undefined
 	problem: SluiceError | undefined
 	check: Promise<HostCheck> | undefined
+	/** The result of `check`, once it is there. */
+	available: boolean | undefined
+	failed: {detail: string; untilMs: number} | undefined
 }
 
 /**
@@ -49,12 +56,31 @@ export class TemplateLibrary {
 	#watcher: FSWatcher | undefined
 	#settling: NodeJS.Timeout | undefined
 	#checks = new Set<Worker>()
+	#closed = false
 
 	/** @param spawn starts a worker for a check; the library ends it */
 	constructor(directory: string, spawn: () => Worker, log: Logger) {
 		this.#directory = directory
 		this.#spawn = spawn
 		this.#log = log
+	}
+
+	/**
+	 * The variants of a family that this host can run, the best first. Whether it can is found out once, in the background:
+	 * until then there is the plain variant only.
+	 */
+	variants(family: string): Template[] {
+		const entries = [...this.#entries.entries()].filter(([name, {available, failed}]) => name !== family && familyOf(name) === family && available === true && (failed?.untilMs ?? 0) < performance.now())
+		return entries.flatMap(([, {good}]) => good ?? []).sort((a, b) => b.rank - a.rank)
+	}
+
+	/** Passes a variant over for a while, for it did not start. */
+	markFailed(name: string, detail: string): void {
+		const entry = this.#entries.get(name)
+		if (!entry) return
+		// Many viewers may find out at the same time; one line in the log is enough.
+		if ((entry.failed?.untilMs ?? 0) < performance.now()) this.#log.warn({template: name, detail, minutes: failedForMs / 60_000}, 'variant failed to start, passed over')
+		entry.failed = {detail, untilMs: performance.now() + failedForMs}
 	}
 
 	/** Reads every template, and from now on says in the log when one changes, breaks, comes or goes. */
@@ -99,6 +125,7 @@ export class TemplateLibrary {
 	}
 
 	async close(): Promise<void> {
+		this.#closed = true
 		this.#watcher?.close()
 		clearTimeout(this.#settling)
 		await Promise.all([...this.#checks].map(async worker => worker.close()))
@@ -107,21 +134,49 @@ export class TemplateLibrary {
 	async #describe(name: string): Promise<TemplateDescription> {
 		const entry = await this.#refresh(name)
 		const error = entry.problem && {error: entry.problem.detail}
-		if (!entry.good) return {name, title: name, description: '', needs: '', tested: '', output: '', parameters: [], available: false, ...error}
-		const {title, description, needs, tested, output, parameters} = entry.good
-		entry.check ??= this.#check(entry.good)
-		const {missing, error: refusal} = await entry.check
+		if (!entry.good) return {name, title: name, description: '', needs: '', tested: '', output: '', codecs: undefined, rank: 0, parameters: [], available: false, ...error}
+		const {title, description, needs, tested, output, codecs, rank, parameters} = entry.good
+		const {missing, error: refusal} = await this.#checked(entry, entry.good)
 		const unavailable = missing.length > 0 ? missing.map(element => `no element "${element}"`).join(', ') : refusal
-		return {name, title, description, needs, tested, output, parameters, available: unavailable === undefined, ...(unavailable !== undefined && {unavailable}), ...error}
+		return {
+			name,
+			title,
+			description,
+			needs,
+			tested,
+			output,
+			codecs,
+			rank,
+			parameters,
+			available: unavailable === undefined,
+			...(unavailable !== undefined && {unavailable}),
+			...((entry.failed?.untilMs ?? 0) > performance.now() && {failed: entry.failed?.detail ?? ''}),
+			...error
+		}
 	}
 
 	async #refreshAll(): Promise<void> {
 		try {
 			const names = await listTemplates(this.#directory)
 			for (const name of new Set([...names, ...this.#entries.keys()])) await this.#refresh(name).catch(() => undefined)
+			void this.#checkVariants()
 		} catch (error) {
 			this.#log.warn({reason: String(error)}, 'templates cannot be listed')
 		}
+	}
+
+	/** Finds out, one after the other, which variants can run here. */
+	async #checkVariants(): Promise<void> {
+		for (const [name, entry] of this.#entries) {
+			if (name !== familyOf(name) && entry.good && !this.#closed) await this.#checked(entry, entry.good)
+		}
+	}
+
+	async #checked(entry: Entry, template: Template): Promise<HostCheck> {
+		entry.check ??= this.#check(template)
+		const check = await entry.check
+		entry.available = check.error === undefined
+		return check
 	}
 
 	/** One look at a file at a time, however many connections ask for it. */
@@ -142,26 +197,29 @@ export class TemplateLibrary {
 			throw new SluiceError('not_found', `no template is named ${name}`)
 		}
 		if (known?.stamp === stamp) return known
-		const entry = await this.#read(file, name, stamp, known?.good)
+		const entry = await this.#read(file, name, stamp, known)
 		this.#entries.set(name, entry)
 		if (entry.problem) this.#log.warn({template: name, detail: entry.problem.detail, lastGoodServes: entry.good !== undefined}, 'template broken')
 		else if (known) this.#log.info({template: name}, 'template changed')
 		return entry
 	}
 
-	async #read(file: string, name: string, stamp: string, lastGood: Template | undefined): Promise<Entry> {
+	async #read(file: string, name: string, stamp: string, known: Entry | undefined): Promise<Entry> {
+		const lastGood = known?.good
+		// What was found out of the last good version holds on.
+		const rest = {check: known?.check, available: known?.available, failed: known?.failed}
 		try {
 			const text = await readText(file, name)
 			const template = parseTemplate(name, text)
 			// Without an earlier version there is nothing to fall back to, and the viewer hears the parser's words.
-			if (!lastGood) return {stamp, good: template, problem: undefined, check: undefined}
+			if (!lastGood) return {stamp, good: template, problem: undefined, check: undefined, available: undefined, failed: undefined}
 			const check = this.#check(template)
 			const {error} = await check
-			if (error === undefined) return {stamp, good: template, problem: undefined, check}
+			if (error === undefined) return {stamp, good: template, problem: undefined, check, available: true, failed: undefined}
 			const {line, column} = locate(text, error)
-			return {stamp, good: lastGood, problem: new SluiceError('template_invalid', `${name}.gst:${line}:${column}: ${error}`), check: undefined}
+			return {stamp, good: lastGood, problem: new SluiceError('template_invalid', `${name}.gst:${line}:${column}: ${error}`), ...rest}
 		} catch (error) {
-			return {stamp, good: lastGood, problem: asSluiceError(error), check: undefined}
+			return {stamp, good: lastGood, problem: asSluiceError(error), ...rest}
 		}
 	}
 

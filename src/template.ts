@@ -20,13 +20,22 @@ export interface Template {
 	tested: string
 	/** Caps of what the appsink gives, `image/jpeg` for one. */
 	output: string
+	/** The camera codecs that it takes, by their names in RTP: H264, H265, JPEG. Undefined where it takes any. */
+	codecs: readonly string[] | undefined
+	/** Of the variants of a family that can run, the one with the highest rank is taken. */
+	rank: number
 	parameters: readonly Parameter[]
 	/** The launch text, without comments, with a `{placeholder}` for each parameter. */
 	launch: string
 }
 
-/** The tags of a template's header beside @param: each has a text, and is given once at most. */
-const textTags: readonly string[] = ['title', 'description', 'needs', 'tested', 'output']
+/** The tags of a template's header beside @param, with what their text must look like. Each is given once at most. */
+const textTags: ReadonlyMap<string, {pattern: RegExp; expected: string}> = new Map([
+	...['title', 'description', 'needs', 'tested'].map(tag => [tag, {pattern: /\S/, expected: 'a text'}] as const),
+	['output', {pattern: /^[a-z]+\/\S+$/, expected: 'caps, as image/jpeg'}],
+	['codecs', {pattern: /^[A-Z\d-]+( [A-Z\d-]+)*$/, expected: 'names of codecs in RTP, as H264 H265 JPEG'}],
+	['rank', {pattern: /^\d{1,4}$/, expected: 'a whole number from 0 to 9999'}]
+])
 
 /** What `/ws/stream` itself takes from the query; a template cannot declare these. */
 export const reservedParameters: readonly string[] = ['rtsp_url', 'camera', 'pipeline', 'token']
@@ -93,6 +102,11 @@ export async function listTemplates(directory: string): Promise<string[]> {
 	return files.filter(file => file.endsWith(extension)).map(file => file.slice(0, -extension.length)).filter(name => namePattern.test(name)).sort()
 }
 
+/** `jpeg.va` is a variant of the family `jpeg`; `jpeg` is both the family and its plain variant. */
+export function familyOf(name: string): string {
+	return name.split('.', 1)[0] ?? name
+}
+
 /** @throws SluiceError `template_invalid`, naming file and line */
 export function parseTemplate(name: string, text: string): Template {
 	const parameters: Parameter[] = []
@@ -110,10 +124,13 @@ export function parseTemplate(name: string, text: string): Template {
 			const parameter = parseParameter(value, refuse)
 			if (parameters.some(other => other.name === parameter.name)) throw refuse(`the parameter ${parameter.name} is declared twice`)
 			parameters.push(parameter)
-		} else if (!textTags.includes(tag)) throw refuse(`@${tag} is unknown; known are @param, ${textTags.map(known => `@${known}`).join(', ')}`)
-		else if (tags.has(tag)) throw refuse(`@${tag} is given twice`)
-		else if (value === '') throw refuse(`@${tag} has no text`)
-		else tags.set(tag, value)
+			continue
+		}
+		const rule = textTags.get(tag)
+		if (!rule) throw refuse(`@${tag} is unknown; known are @param, ${[...textTags.keys()].map(known => `@${known}`).join(', ')}`)
+		if (tags.has(tag)) throw refuse(`@${tag} is given twice`)
+		if (!rule.pattern.test(value.trim())) throw refuse(`@${tag} expects ${rule.expected}, not ${JSON.stringify(value.slice(0, 64))}`)
+		tags.set(tag, value.trim())
 	}
 	for (const [index, line] of text.split(/\r?\n/).entries()) {
 		if (/^\s*#/.test(line)) continue
@@ -128,6 +145,8 @@ export function parseTemplate(name: string, text: string): Template {
 		needs: tags.get('needs') ?? '',
 		tested: tags.get('tested') ?? '',
 		output: tags.get('output') ?? 'image/jpeg',
+		codecs: tags.get('codecs')?.split(' '),
+		rank: Number(tags.get('rank') ?? 0),
 		parameters,
 		launch: launchLines.join('\n').trim()
 	}

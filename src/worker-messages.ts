@@ -18,8 +18,11 @@ export type FromWorker =
 	| {type: 'unparsable'; message: string}
 	/** The answer to `check`: elements that this GStreamer does not have, and the parser's own words where it refuses. */
 	| {type: 'checked'; missing: string[]; error?: string}
-	/** One sample of the appsink. `caps` comes with the first frame, and whenever they change. */
-	| {type: 'frame'; sequence: number; timeMs: number; data: Uint8Array; caps?: Caps}
+	/**
+	 * One sample of the appsink. `caps` comes with the first frame, and whenever they change; with the first frame, too, the
+	 * name in RTP of the codec that the camera sends, where it is known: H264, H265, JPEG.
+	 */
+	| {type: 'frame'; sequence: number; timeMs: number; data: Uint8Array; caps?: Caps; codec?: string}
 	/** A message of the pipeline's bus that says how the pipeline fares. */
 	| {type: 'bus'; message: BusMessage}
 

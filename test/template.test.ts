@@ -6,7 +6,7 @@ import {SluiceError} from '../dist/errors.js'
 import {readStreamRequest} from '../dist/stream-request.js'
 import {elementsOf, fillTemplate, listTemplates, locate, parseTemplate, readTemplate} from '../dist/template.js'
 
-const templates = {get: async (name: string) => readTemplate('pipelines', name)}
+const templates = {get: async (name: string) => readTemplate('pipelines', name), variants: () => []}
 const simple = '# @title A test\n# @param {integer 1..100} quality=80 JPEG quality\n# @param {a|b-2} kind=a Which\n# @param {number 0.5..2} scale=1 Factor\nsrc q={quality} k={kind} s={scale}\n# a comment\n! sink formats={I420,NV12}\n'
 const query = (values: Record<string, string>) => new Map(Object.entries(values))
 
@@ -47,7 +47,11 @@ for (const [text, expected] of [
 	['# @param {a|b ! c} a=a A', 'broken.gst:1: {a|b ! c} is no type; write {integer 1..100}, {number 0.5..60} or {one|other}'],
 	['# @param quality=1', 'broken.gst:1: expected "@param {integer 1..100} name=default What it does"'],
 	['# @param {integer 1..2} token=1 A', 'broken.gst:1: token belongs to the server; name the parameter otherwise'],
-	['# @parm {integer 1..2} a=1 A', 'broken.gst:1: @parm is unknown; known are @param, @title, @description, @needs, @tested, @output']
+	['# @rank high', 'broken.gst:1: @rank expects a whole number from 0 to 9999, not "high"'],
+	['# @title A\n# @title B', 'broken.gst:2: @title is given twice'],
+	['# @output jpeg', 'broken.gst:1: @output expects caps, as image/jpeg, not "jpeg"'],
+	['# @codecs h264', 'broken.gst:1: @codecs expects names of codecs in RTP, as H264 H265 JPEG, not "h264"'],
+	['# @parm {integer 1..2} a=1 A', 'broken.gst:1: @parm is unknown; known are @param, @title, @description, @needs, @tested, @output, @codecs, @rank']
 ] as [string, string][]) {
 	test(`broken template: ${JSON.stringify(text)}`, t => {
 		const error = t.throws(() => parseTemplate('broken', text), {instanceOf: SluiceError})
@@ -95,8 +99,8 @@ test('jpeg.gst has the parameters that the contract names', async t => {
 
 test('a URL that chooses the transport fills the parameter, and cannot be contradicted', async t => {
 	const request = await readStreamRequest({rtsp_url: 'rtspu://cam/x'}, templates)
-	t.regex(request.launch, /protocols=udp /)
-	t.regex((await readStreamRequest({rtsp_url: 'rtsp://cam/x'}, templates)).launch, /protocols=tcp /)
+	t.regex(request.plain.launch, /protocols=udp /)
+	t.regex((await readStreamRequest({rtsp_url: 'rtsp://cam/x'}, templates)).plain.launch, /protocols=tcp /)
 	const error = await t.throwsAsync(readStreamRequest({rtsp_url: 'rtspu://cam/x', transport: 'tcp'}, templates), {instanceOf: SluiceError})
 	t.is(error.detail, 'transport=tcp contradicts the scheme of rtsp_url, which asks for udp')
 })

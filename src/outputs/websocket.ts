@@ -1,8 +1,9 @@
 import type {WebSocket} from 'ws'
 import {asSluiceError, errorBody, type SluiceError} from '../errors.js'
 import type {Logger} from '../log.js'
-import {Pipeline} from '../pipeline.js'
+import type {CodecMemory} from '../codec-memory.js'
 import {RateLimit} from '../rate-limit.js'
+import {Stream} from '../stream.js'
 import type {StreamRequest} from '../stream-request.js'
 import {Viewer} from '../viewer.js'
 import type {WorkerPool} from '../worker-pool.js'
@@ -20,19 +21,21 @@ const closeTimeoutMs = 1000
 
 export interface WebSocketOutputOptions {
 	pool: WorkerPool
+	codecs: CodecMemory
+	onVariantFailed: (template: string, detail: string) => void
 	openTimeoutMs: number
 	frameTimeoutMs: number
 	log: Logger
 }
 
-/** One viewer on a WebSocket, with a pipeline of its own, from the handshake to the end of both. */
+/** One viewer on a WebSocket, with a stream of its own, from the handshake to the end of both. */
 export class WebSocketOutput {
-	/** Resolves when the socket is closed and the pipeline's process has ended. */
+	/** Resolves when the socket is closed and the stream's processes have ended. */
 	readonly closed: Promise<void>
 	#socket: WebSocket
 	#options: WebSocketOutputOptions
 	#log: Logger
-	#pipeline: Pipeline | undefined
+	#stream: Stream | undefined
 	#viewer: Viewer
 	#gone = false
 	#lastHeardMs = performance.now()
@@ -50,8 +53,7 @@ export class WebSocketOutput {
 		this.closed = new Promise(resolve => {
 			socket.once('close', code => {
 				this.#onClose(code)
-				const pipelineEnd = this.#pipeline?.close()
-				void Promise.resolve(pipelineEnd).then(resolve)
+				void Promise.resolve(this.#stream?.close()).then(resolve)
 			})
 		})
 		this.#watch()
@@ -64,19 +66,14 @@ export class WebSocketOutput {
 		await this.closed
 	}
 
-	#start({source, template, launch}: StreamRequest, sentUrl: string): void {
+	#start(request: StreamRequest, sentUrl: string): void {
 		if (this.#gone) return
-		const {pool, openTimeoutMs, frameTimeoutMs} = this.#options
 		let playing = false
-		this.#log = this.#log.child({camera: source.label, template})
+		this.#log = this.#log.child({camera: request.source.label})
 		try {
-			const worker = pool.take()
-			this.#log = this.#log.child({worker: worker.pid})
-			this.#pipeline = new Pipeline(worker, {
-				launch,
-				source,
-				openTimeoutMs,
-				frameTimeoutMs,
+			this.#stream = new Stream({
+				...this.#options,
+				request,
 				log: this.#log,
 				onFrame: frame => {
 					playing = true
@@ -84,7 +81,6 @@ export class WebSocketOutput {
 				},
 				onFailure: error => { this.#fail(error, playing ? undefined : sentUrl) }
 			})
-			this.#log.info('opening')
 		} catch (error) {
 			this.#fail(asSluiceError(error), sentUrl)
 		}

@@ -1,0 +1,96 @@
+import {cp, mkdtemp, readFile, writeFile} from 'node:fs/promises'
+import {tmpdir} from 'node:os'
+import path from 'node:path'
+import test from 'ava'
+import {startCamera, startSluice} from './processes.js'
+import {until, view} from './viewer.js'
+
+const small = ['--width', '640', '--height', '360']
+
+interface Description {
+	name: string
+	available: boolean
+	failed?: string
+}
+
+async function describe(http: string, name: string): Promise<Description | undefined> {
+	const {pipelines} = await (await fetch(`${http}/pipelines`)).json() as {pipelines: Description[]}
+	return pipelines.find(description => description.name === name)
+}
+
+test.serial('an MJPEG camera is handed on without transcoding, as soon as its codec is known, and from the start the next time', async t => {
+	const camera = await startCamera(t, small)
+	const sluice = await startSluice(t)
+	await until(async () => (await describe(sluice.http, 'jpeg.mjpeg'))?.available ?? false, 10_000, 'the variant is checked')
+	const rtsp_url = camera.url('/mjpeg')
+	const playing = () => sluice.lines.filter(line => line['msg'] === 'playing').map(line => line['template'])
+	const first = view(t, sluice.stream({rtsp_url}))
+	await first.received(60)
+	t.deepEqual(playing(), ['jpeg', 'jpeg.mjpeg'])
+	const second = view(t, sluice.stream({rtsp_url}))
+	await second.received(5)
+	t.deepEqual(playing(), ['jpeg', 'jpeg.mjpeg', 'jpeg.mjpeg'])
+	// A parameter that the variant does not have, or a template asked for by its full name, decides otherwise.
+	const third = view(t, sluice.stream({rtsp_url, quality: '50'}))
+	await third.received(60)
+	t.deepEqual(playing(), ['jpeg', 'jpeg.mjpeg', 'jpeg.mjpeg', 'jpeg'])
+	for (const viewer of [first, second, third]) viewer.socket.close()
+	await until(() => camera.lines.filter(line => line['event'] === 'play').length === camera.lines.filter(line => line['event'] === 'teardown').length, 5000, 'no RTSP session is left')
+	t.is(camera.lines.filter(line => line['event'] === 'play').length, 4)
+})
+
+test.serial('a camera whose codec only the plain variant takes stays with it', async t => {
+	const camera = await startCamera(t, small)
+	const sluice = await startSluice(t)
+	await until(async () => (await describe(sluice.http, 'jpeg.mjpeg'))?.available ?? false, 10_000, 'the variant is checked')
+	for (const attempt of [1, 2]) {
+		const viewer = view(t, sluice.stream({rtsp_url: camera.url('/h264')}))
+		await viewer.received(30)
+		viewer.socket.close()
+		t.deepEqual(sluice.lines.filter(line => line['msg'] === 'opening').map(line => line['template']), Array<string>(attempt).fill('jpeg'))
+	}
+})
+
+test.serial('a variant that does not start gives way, is told once, and is passed over', async t => {
+	const directory = path.join(await mkdtemp(path.join(tmpdir(), 'sluice-')), 'pipelines')
+	await cp('pipelines', directory, {recursive: true})
+	const camera = await startCamera(t, small)
+	const sluice = await startSluice(t, ['--pipelines', directory])
+	const url = sluice.stream({rtsp_url: camera.url('/h264')})
+	const learning = view(t, url)
+	await learning.received(5)
+	learning.socket.close()
+
+	// Each element is there, so it counts as available, as a hardware decoder whose device is broken.
+	const plain = await readFile(path.join(directory, 'jpeg.gst'), 'utf8')
+	await writeFile(path.join(directory, 'jpeg.broken.gst'), plain.replace('@rank 0', '@rank 500\n# @codecs H264').replace('! videoconvert', '! identity error-after=1 ! videoconvert'))
+	await until(async () => (await describe(sluice.http, 'jpeg.broken'))?.available ?? false, 10_000, 'the variant is checked')
+
+	// The codec is known, so it is tried first.
+	const second = view(t, url)
+	await second.received(10)
+	const opened = () => sluice.lines.filter(line => line['msg'] === 'opening').map(line => line['template'])
+	t.deepEqual(opened(), ['jpeg', 'jpeg.broken', 'jpeg'])
+	t.regex((await describe(sluice.http, 'jpeg.broken'))?.failed ?? '', /identity/)
+	const third = view(t, url)
+	await third.received(10)
+	t.deepEqual(opened(), ['jpeg', 'jpeg.broken', 'jpeg', 'jpeg'])
+	t.is(sluice.lines.filter(line => line['msg'] === 'variant failed to start, passed over').length, 1)
+	// Asked for by name, it is not replaced.
+	t.not((await view(t, sluice.stream({rtsp_url: camera.url('/h264'), pipeline: 'jpeg.broken'})).closed).error, undefined)
+})
+
+test.serial('a better variant that fails beside the plain one is not noticed by the viewer', async t => {
+	const directory = path.join(await mkdtemp(path.join(tmpdir(), 'sluice-')), 'pipelines')
+	await cp('pipelines', directory, {recursive: true})
+	const plain = await readFile(path.join(directory, 'jpeg.gst'), 'utf8')
+	await writeFile(path.join(directory, 'jpeg.broken.gst'), plain.replace('@rank 0', '@rank 500\n# @codecs H264').replace('! videoconvert', '! identity error-after=1 ! videoconvert'))
+	const camera = await startCamera(t, small)
+	const sluice = await startSluice(t, ['--pipelines', directory])
+	await until(async () => (await describe(sluice.http, 'jpeg.broken'))?.available ?? false, 10_000, 'the variant is checked')
+	const viewer = view(t, sluice.stream({rtsp_url: camera.url('/h264')}))
+	await viewer.received(60)
+	t.deepEqual(viewer.texts, [])
+	t.deepEqual(sluice.lines.filter(line => line['msg'] === 'opening').map(line => line['template']), ['jpeg', 'jpeg.broken'])
+	t.not((await describe(sluice.http, 'jpeg.broken'))?.failed, undefined)
+})
