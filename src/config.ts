@@ -80,8 +80,8 @@ export function environmentName(flag: string): string {
 	return `SLUICE_${flag.toUpperCase().replaceAll('-', '_')}`
 }
 
-/** `defaults < environment < flags`, or a request for help or the version. */
-export type Command = {run: Config} | {print: string}
+/** `defaults < environment < flags`; to run the server, to check templates (all, where none is named), or to print a text. */
+export type Command = {run: Config} | {check: Config; templates: readonly string[]} | {print: string}
 
 /**
  * @param args the command line, without the program's name
@@ -89,7 +89,9 @@ export type Command = {run: Config} | {print: string}
  */
 export function readCommand(args: string[], environment: NodeJS.ProcessEnv): Command {
 	const problems: string[] = []
-	const flags = readFlags(args, problems)
+	const {flags, words} = readFlags(args, problems)
+	const [verb, ...templates] = words
+	if (verb !== undefined && verb !== 'check') problems.push(`${JSON.stringify(verb)} is no command and no flag; sluice --help lists both`)
 	if (flags.has('help')) return {print: helpText()}
 	if (flags.has('version')) return {print: version()}
 	for (const name of Object.keys(environment)) {
@@ -113,22 +115,24 @@ export function readCommand(args: string[], environment: NodeJS.ProcessEnv): Com
 		logLevel: read('log-level', options['log-level'])
 	}
 	if (problems.length > 0) throw new UsageError(problems)
-	return {run: Object.freeze(config as Config)}
+	const frozen = Object.freeze(config as Config)
+	return verb === 'check' ? {check: frozen, templates} : {run: frozen}
 }
 
-function readFlags(args: string[], problems: string[]): Map<string, string> {
+function readFlags(args: string[], problems: string[]): {flags: Map<string, string>; words: string[]} {
 	const switches = {help: {type: 'boolean', short: 'h'}, version: {type: 'boolean', short: 'v'}} as const
 	const valued = Object.fromEntries(Object.keys(options).map(flag => [flag, {type: 'string' as const}]))
 	const flags = new Map<string, string>()
+	const words: string[] = []
 	for (const token of parseArgs({args, options: {...switches, ...valued}, strict: false, allowPositionals: true, tokens: true}).tokens) {
-		if (token.kind === 'positional') problems.push(`${JSON.stringify(token.value)} is not a flag; sluice --help lists the flags`)
+		if (token.kind === 'positional') words.push(token.value)
 		if (token.kind !== 'option') continue
 		if (token.name in switches) flags.set(token.name, '')
 		else if (!(token.name in options)) problems.push(`${token.rawName} is unknown; sluice --help lists the flags`)
 		else if (token.value === undefined) problems.push(`${token.rawName} needs a value`)
 		else flags.set(token.name, token.value)
 	}
-	return flags
+	return {flags, words}
 }
 
 export function version(): string {
@@ -143,7 +147,9 @@ export function helpText(): string {
 	return [
 		'sluice: IP cameras in web pages, by RTSP, GStreamer and WebSocket',
 		'',
-		'usage: sluice [flag…]',
+		'usage: sluice [flag…]                    runs the server',
+		'       sluice check [template…] [flag…]  says what is wrong with the templates, and what this host lacks for them',
+		'',
 		...rows.map(([flag = '', text = '']) => `  ${flag.padEnd(width)}  ${text}`),
 		'',
 		'Each flag has a twin in the environment: --open-timeout is SLUICE_OPEN_TIMEOUT. A flag wins over its twin.'

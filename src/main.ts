@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The command line: reads the configuration, runs the server until a signal, and sets the exit code. */
 import process from 'node:process'
+import {check} from './check.js'
 import {type Command, type Config, readCommand, UsageError, version} from './config.js'
 import {createLog} from './log.js'
 import {Server} from './server.js'
@@ -63,4 +64,5 @@ async function run(config: Config): Promise<void> {
 
 const command = readCommandOrEnd()
 if ('print' in command) process.stdout.write(`${command.print}\n`)
+else if ('check' in command) process.exitCode = await check(command.check.pipelinesDir, command.templates, line => process.stdout.write(`${line}\n`))
 else await run(command.run)

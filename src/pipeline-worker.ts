@@ -8,7 +8,7 @@ import {createRequire} from 'node:module'
 import process from 'node:process'
 import {Worker as Thread} from 'node:worker_threads'
 import type {Element, Pipeline} from 'gstreamer-superficial'
-import type {BusMessage, Caps, FromWorker, ToWorker} from './worker-messages.js'
+import type {BusMessage, Caps, FromWorker, SinkSettings, ToWorker} from './worker-messages.js'
 
 // An addon's .node file can be required, not imported.
 const gstreamer = createRequire(import.meta.url)('gstreamer-superficial') as typeof import('gstreamer-superficial')
@@ -81,8 +81,12 @@ function check({launch, elements}: Extract<ToWorker, {type: 'check'}>): void {
 		}
 	}
 	const missing = elements.filter(element => complaint(() => new gstreamer.Pipeline(element))?.startsWith('no element'))
-	const error = complaint(() => build(launch))
-	send({type: 'checked', missing, ...(error !== undefined && {error})})
+	let settings: SinkSettings | undefined
+	const error = complaint(() => {
+		const {sink} = build(launch)
+		settings = {maxBuffers: Number(sink['max-buffers']), drop: sink['drop'] === true}
+	})
+	send({type: 'checked', missing, ...(error !== undefined && {error}), ...(settings && {sink: settings})})
 }
 
 function wordsOf(error: unknown): string {

@@ -4,6 +4,7 @@ import {asSluiceError, SluiceError} from './errors.js'
 import type {Logger} from './log.js'
 import {elementsOf, familyOf, fillTemplate, listTemplates, locate, parseTemplate, readText, type Template, templateFile} from './template.js'
 import type {Worker} from './worker.js'
+import type {SinkSettings} from './worker-messages.js'
 
 /** A check that takes longer has found a plug-in that hangs. */
 const checkTimeoutMs = 10_000
@@ -18,6 +19,27 @@ export interface HostCheck {
 	missing: string[]
 	/** In the parser's own words. */
 	error?: string
+	sink?: SinkSettings
+}
+
+/** Lets GStreamer build a template with its defaults in a worker, for a plug-in may crash. The worker is ended. */
+export async function checkOnHost(template: Template, worker: Worker): Promise<HostCheck> {
+	const launch = fillTemplate(template, new Map())
+	try {
+		return await new Promise<HostCheck>(resolve => {
+			const timer = setTimeout(() => { resolve({missing: [], error: `GStreamer took longer than ${checkTimeoutMs / 1000} s`}) }, checkTimeoutMs)
+			worker.onMessage = message => {
+				if (message.type === 'checked') resolve(message)
+			}
+			worker.ready.then(() => worker.send({type: 'check', launch, elements: elementsOf(launch)}), () => undefined)
+			void worker.exited.then(({code, signal}) => {
+				clearTimeout(timer)
+				resolve({missing: [], error: `GStreamer crashed (${signal ?? `exit code ${code ?? 'none'}`})`})
+			})
+		})
+	} finally {
+		await worker.close()
+	}
 }
 
 /** A template as `GET /pipelines` describes it. */
@@ -223,25 +245,12 @@ export class TemplateLibrary {
 		}
 	}
 
-	/** Lets GStreamer build the template in a throw-away process, for a plug-in may crash. */
 	async #check(template: Template): Promise<HostCheck> {
-		const launch = fillTemplate(template, new Map())
 		const worker = this.#spawn()
 		this.#checks.add(worker)
 		try {
-			return await new Promise<HostCheck>(resolve => {
-				const timer = setTimeout(() => { resolve({missing: [], error: `GStreamer took longer than ${checkTimeoutMs / 1000} s`}) }, checkTimeoutMs)
-				worker.onMessage = message => {
-					if (message.type === 'checked') resolve(message)
-				}
-				worker.ready.then(() => worker.send({type: 'check', launch, elements: elementsOf(launch)}), () => undefined)
-				void worker.exited.then(({code, signal}) => {
-					clearTimeout(timer)
-					resolve({missing: [], error: `GStreamer crashed (${signal ?? `exit code ${code ?? 'none'}`})`})
-				})
-			})
+			return await checkOnHost(template, worker)
 		} finally {
-			await worker.close()
 			this.#checks.delete(worker)
 		}
 	}

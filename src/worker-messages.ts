@@ -16,8 +16,8 @@ export type FromWorker =
 	| {type: 'ready'}
 	/** GStreamer's parser refused the launch text, or a named element is missing from it. */
 	| {type: 'unparsable'; message: string}
-	/** The answer to `check`: elements that this GStreamer does not have, and the parser's own words where it refuses. */
-	| {type: 'checked'; missing: string[]; error?: string}
+	/** The answer to `check`: elements that this GStreamer does not have, and either the parser's own words or what the sink is set to. */
+	| {type: 'checked'; missing: string[]; error?: string; sink?: SinkSettings}
 	/**
 	 * One sample of the appsink. `caps` comes with the first frame, and whenever they change; with the first frame, too, the
 	 * name in RTP of the codec that the camera sends, where it is known: H264, H265, JPEG.
@@ -25,6 +25,13 @@ export type FromWorker =
 	| {type: 'frame'; sequence: number; timeMs: number; data: Uint8Array; caps?: Caps; codec?: string}
 	/** A message of the pipeline's bus that says how the pipeline fares. */
 	| {type: 'bus'; message: BusMessage}
+
+/** An appsink's properties that decide whether frames may wait in it. */
+export interface SinkSettings {
+	/** 0 is no limit. */
+	maxBuffers: number
+	drop: boolean
+}
 
 /** The facts of a bus message, as GStreamer words them in English. */
 export interface BusMessage {

@@ -1,0 +1,66 @@
+import {asSluiceError} from './errors.js'
+import {createLog} from './log.js'
+import {listTemplates, locate, parseTemplate, readText, type Template, templateFile} from './template.js'
+import {checkOnHost} from './template-library.js'
+import {Worker} from './worker.js'
+
+const workerPath = new URL('pipeline-worker.js', import.meta.url)
+
+/** Which Debian package has an element, the first pattern that fits. */
+const packages: readonly [RegExp, string][] = [
+	[/^(nvv4l2|nvvid|nvjpegenc$|nvegl)/, 'NVIDIA\'s L4T, on a Jetson only'],
+	[/^(avdec|avenc|avdemux|avmux)_/, 'gstreamer1.0-libav'],
+	[/^vaapi/, 'gstreamer1.0-vaapi'],
+	[/^(va|nv|cuda|qsv|msdk|v4l2sl)/, 'gstreamer1.0-plugins-bad; it shows only where the device is'],
+	[/^v4l2/, 'gstreamer1.0-plugins-good; it shows only where the device is'],
+	[/^(h26[45]parse|jpegparse|mpeg.*parse|x265enc|openh264)/, 'gstreamer1.0-plugins-bad'],
+	[/^(x264enc|a52dec)/, 'gstreamer1.0-plugins-ugly'],
+	[/^(text|clock|time)overlay$/, 'gstreamer1.0-x'],
+	[/^(rtspsrc|rtp\w+|jpeg(enc|dec)|video(crop|flip|box|balance|mixer)|vp[89](enc|dec)|png(enc|dec)|isomp4|mp4mux|qtdemux)$/, 'gstreamer1.0-plugins-good'],
+	[/^(decodebin3?|uridecodebin|video(convert|scale|rate|testsrc)|audio\w+|app(sink|src)|playbin)$/, 'gstreamer1.0-plugins-base']
+]
+
+/**
+ * Says what is wrong with templates and what this host lacks for them: one line per finding, with file and line, or one
+ * that says that a template can run.
+ *
+ * @param names the templates to look at; all of the folder where there are none
+ * @returns the exit code: 1 where a template is broken, or a named one cannot run here
+ */
+export async function check(directory: string, names: readonly string[], print: (line: string) => void): Promise<number> {
+	let failed = false
+	for (const name of names.length > 0 ? names : await listTemplates(directory)) {
+		const {findings, broken} = await findingsOf(directory, name)
+		for (const finding of findings) print(finding)
+		if (findings.length === 0) print(`${name}.gst: can run here`)
+		failed ||= broken || (names.length > 0 && findings.length > 0)
+	}
+	return failed ? 1 : 0
+}
+
+/** `broken` is a fault of the file's; a host that lacks an element is none. */
+async function findingsOf(directory: string, name: string): Promise<{findings: string[]; broken: boolean}> {
+	let text: string
+	let template: Template
+	try {
+		text = await readText(templateFile(directory, name), name)
+		template = parseTemplate(name, text)
+	} catch (error) {
+		return {findings: [asSluiceError(error).detail], broken: true}
+	}
+	const at = (word: string, quoted = `"${word}"`) => `${name}.gst:${locate(text, quoted).line}:`
+	const {missing, error, sink} = await checkOnHost(template, new Worker(workerPath, createLog('silent')))
+	if (missing.length > 0) return {findings: missing.map(element => `${at(element)} no element "${element}" (${packageOf(element)})`), broken: false}
+	if (error !== undefined) return {findings: [`${at('', error)} ${error}`], broken: true}
+	const image = template.output.startsWith('image/')
+	if (sink && image && !(sink.drop && sink.maxBuffers === 1)) {
+		return {findings: [`${at('appsink')} images may queue in this sink, and viewers would see the past: it needs max-buffers=1 drop=true`], broken: true}
+	}
+	if (sink && !image && sink.drop) return {findings: [`${at('appsink')} this sink may drop coded video, which tears the pictures: it needs drop=false`], broken: true}
+	return {findings: [], broken: false}
+}
+
+function packageOf(element: string): string {
+	const debian = packages.find(([pattern]) => pattern.test(element))?.[1]
+	return debian === undefined ? 'of no package that is known here' : debian.startsWith('gstreamer') ? `Debian: ${debian}` : debian
+}
