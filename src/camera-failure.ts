@@ -41,8 +41,8 @@ export function cameraFailure(message: BusMessage, warnings: readonly BusMessage
 	return new SluiceError(!playing && message.element === 'src' ? 'camera_unsupported' : 'pipeline_failed', `${message.element}: ${reason}`)
 }
 
-/** "Unauthorized (401)": what stands behind the last line break of the debug text, else the message itself. */
+/** "Unauthorized (401)": what stands behind the line break of the debug text, whose first line is a place in GStreamer's source. */
 function reasonOf({message = 'unknown error', debug = ''}: BusMessage): string {
-	const reason = debug.slice(debug.lastIndexOf('\n') + 1).trim()
-	return reason === '' ? message : reason
+	const [, ...reason] = debug.trim().split('\n')
+	return reason.at(-1) ?? message
 }

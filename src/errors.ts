@@ -5,6 +5,7 @@
 export const errorTable = {
 	bad_request: {status: 400, text: 'The request is not valid'},
 	not_found: {status: 404, text: 'There is no such template or page'},
+	method_not_allowed: {status: 405, text: 'This address does not take that method'},
 	upgrade_required: {status: 426, text: 'This address speaks WebSocket only'},
 	internal_error: {status: 500, text: 'The server failed; its log says why'},
 	template_invalid: {status: 500, text: 'The pipeline template is not valid'},
@@ -51,13 +52,16 @@ export interface ErrorBody {
 	detail: string
 }
 
+/** A request that was wrong in itself asked for no stream that could have been opened. */
+const requestErrors: readonly ErrorCode[] = ['bad_request', 'not_found']
+
 /**
- * @param unopenedUrl the RTSP URL as the viewer sent it, where the error is that its stream could not be opened:
- *   clients of the server that Sluice replaces recognise that failure by this exact text.
+ * @param unopenedUrl the RTSP URL as the viewer sent it, while its stream has not been opened: clients of the server that
+ *   Sluice replaces recognise that failure by this exact text.
  */
 export function errorBody(error: SluiceError, unopenedUrl?: string): ErrorBody {
 	return {
-		error: unopenedUrl === undefined ? errorTable[error.code].text : `无法打开RTSP流: ${unopenedUrl}`,
+		error: unopenedUrl === undefined || requestErrors.includes(error.code) ? errorTable[error.code].text : `无法打开RTSP流: ${unopenedUrl}`,
 		code: error.code,
 		detail: error.detail
 	}

@@ -8,8 +8,8 @@ const reasons: Record<string, string> = {
 	EAI_AGAIN: 'could not be looked up: the name server did not answer',
 	EHOSTUNREACH: 'does not answer on the network',
 	ENETUNREACH: 'is on a network that this machine has no route to',
-	ERR_SSL_WRONG_VERSION_NUMBER: 'speaks no TLS there; try rtsp:// instead of rtsps://',
-	ERR_SSL_PACKET_LENGTH_TOO_LONG: 'speaks no TLS there; try rtsp:// instead of rtsps://',
+	ERR_SSL_WRONG_VERSION_NUMBER: 'speaks no TLS there; try the scheme without TLS, rtsp:// instead of rtsps://',
+	ERR_SSL_PACKET_LENGTH_TOO_LONG: 'speaks no TLS there; try the scheme without TLS, rtsp:// instead of rtsps://',
 	DEPTH_ZERO_SELF_SIGNED_CERT: 'has a certificate that it signed itself; a template with tls-validation-flags=0 takes it',
 	SELF_SIGNED_CERT_IN_CHAIN: 'has a certificate of an unknown authority; a template with tls-validation-flags=0 takes it'
 }

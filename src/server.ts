@@ -107,7 +107,7 @@ export class Server {
 		router.get('/pipelines', async context => { context.body = {pipelines: await this.#templates.describe()} })
 		app.use(this.#answerErrors())
 		app.use(websocket('ws', {wsOptions: webSocketOptions}))
-		app.use(router.routes()).use(router.allowedMethods())
+		app.use(router.routes()).use(router.allowedMethods({throw: true, methodNotAllowed: () => new SluiceError('method_not_allowed', 'see the API in README.md')}))
 		app.use(servePlayer)
 		return app
 	}

@@ -1,5 +1,5 @@
 import type {CodecMemory} from './codec-memory.js'
-import {asSluiceError, type ErrorCode, type SluiceError} from './errors.js'
+import {asSluiceError, type ErrorCode, SluiceError} from './errors.js'
 import type {Logger} from './log.js'
 import {type Frame, Pipeline} from './pipeline.js'
 import type {Choice, StreamRequest} from './stream-request.js'
@@ -147,7 +147,7 @@ export class Stream {
 		pipelineLog.info('opening')
 		const ended = worker.exited.then(() => { this.#closing.delete(ended) })
 		this.#closing.add(ended)
-		return new Pipeline(worker, {launch, source: request.source, openTimeoutMs, frameTimeoutMs, log: pipelineLog, onFrame, onFailure})
+		return new Pipeline(worker, {launch, source: request.source, openTimeoutMs, frameTimeoutMs, log: pipelineLog, onFrame, onFailure: error => { onFailure(withTemplate(error, template)) }})
 	}
 
 	#drop(pipeline: Pipeline | undefined): void {
@@ -161,4 +161,9 @@ export class Stream {
 		this.#current = undefined
 		this.#successor = undefined
 	}
+}
+
+/** GStreamer's parser knows no file: "syntax error" alone would not say whose. */
+function withTemplate(error: SluiceError, template: string): SluiceError {
+	return error.code === 'template_invalid' ? new SluiceError(error.code, `${template}.gst: ${error.detail}`) : error
 }

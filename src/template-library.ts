@@ -108,6 +108,7 @@ export class TemplateLibrary {
 	/** Reads every template, and from now on says in the log when one changes, breaks, comes or goes. */
 	async watch(): Promise<void> {
 		await this.#refreshAll()
+		if (this.#entries.size === 0) this.#log.warn({directory: this.#directory}, 'no templates: the folder has no file *.gst')
 		try {
 			this.#watcher = watch(this.#directory, {persistent: false}, () => {
 				clearTimeout(this.#settling)

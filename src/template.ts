@@ -99,7 +99,8 @@ function decodeUtf8(bytes: Buffer, name: string): string {
 /** The names of all templates of a folder, sorted. */
 export async function listTemplates(directory: string): Promise<string[]> {
 	const files = await readdir(directory)
-	return files.filter(file => file.endsWith(extension)).map(file => file.slice(0, -extension.length)).filter(name => namePattern.test(name)).sort()
+	// A name that no query can ask for is listed all the same: reading it says what is wrong with it.
+	return files.filter(file => file.endsWith(extension)).map(file => file.slice(0, -extension.length)).sort()
 }
 
 /** `jpeg.va` is a variant of the family `jpeg`; `jpeg` is both the family and its plain variant. */

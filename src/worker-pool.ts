@@ -68,7 +68,7 @@ export class WorkerPool {
 		const {path, log} = this.#options
 		const spare = new Worker(path, log)
 		this.#spare = spare
-		spare.ready.then(() => { this.#failures = 0 }, (error: unknown) => { log.error({reason: String(error)}, 'spare worker failed') })
+		spare.ready.then(() => { this.#failures = 0 }, (error: unknown) => { if (!this.#closed) log.error({reason: String(error)}, 'spare worker failed') })
 		void spare.exited.then(() => {
 			// Taken in the meantime, or ended by close().
 			if (this.#spare !== spare) return

@@ -113,7 +113,7 @@ for (const [text, detail] of [
 		const facts = await failure(t, 'rtsp://127.0.0.1:1/', ['--pipelines', directory], {pipeline: 'broken'})
 		t.is(facts.code, 'template_invalid')
 		t.is(facts.closeCode, 4500)
-		t.is(facts.detail, detail)
+		t.is(facts.detail, `broken.gst: ${detail}`)
 	})
 }
 

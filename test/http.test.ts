@@ -50,7 +50,9 @@ test('the page and its files come with a strict policy; nothing outside player/ 
 		t.is(status, 404, target)
 		t.like(JSON.parse(body), {code: 'not_found'}, target)
 	}
-	t.is((await get(port, '/', {method: 'POST'})).status, 405)
+	const post = await get(port, '/', {method: 'POST'})
+	t.is(post.status, 405)
+	t.like(JSON.parse(post.body), {code: 'method_not_allowed'})
 	t.is((await get(port, '/index.html', {method: 'PUT'})).status, 404)
 })
 

@@ -110,6 +110,7 @@ test.serial('parameters change the pipeline: size, rate, quality, transport', as
 	}
 	t.deepEqual(jpegSize(await first({max_width: '320'})), {width: 320, height: 180})
 	t.deepEqual(jpegSize(await first({max_height: '90'})), {width: 160, height: 90})
+	t.deepEqual(jpegSize(await first({max_width: '16'})), {width: 16, height: 9})
 	t.deepEqual(jpegSize(await first({max_width: '4000'})), {width: 640, height: 360})
 	const fine = await first({quality: '95'})
 	const coarse = await first({quality: '10'})

@@ -57,7 +57,7 @@ export class WebSocketOutput {
 			})
 		})
 		this.#watch()
-		request.then(value => { this.#start(value, sentUrl) }, (error: unknown) => { this.#fail(asSluiceError(error)) })
+		request.then(value => { this.#start(value, sentUrl) }, (error: unknown) => { this.#fail(asSluiceError(error), sentUrl) })
 	}
 
 	/** Says good-bye to the viewer: 1001, the server goes away. */
