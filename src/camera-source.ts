@@ -24,6 +24,9 @@ export interface CameraSource {
 	redact: (text: string) => string
 }
 
+/** For a template that makes its own picture. */
+export const noCamera: CameraSource = {url: '', location: '', host: '', port: 0, secure: false, label: 'none', redact: text => text}
+
 const schemePattern = /^(rtsps?)([uth]?):\/\//i
 const authorityPattern = /^(\[[\da-f:.]+\]|[^\s/?#:@[\]]+)(?::(\d{1,5}))?(?=[/?#]|$)/i
 const transports = {'': undefined, t: 'tcp', u: 'udp', h: 'tcp'} as const

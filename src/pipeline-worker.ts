@@ -94,7 +94,8 @@ function wordsOf(error: unknown): string {
 }
 
 function setSource(src: Element, {location, user, password}: {location: string; user?: string; password?: string}): void {
-	src['location'] = location
+	// A source that makes its own picture has none.
+	if (location !== '') src['location'] = location
 	if (user !== undefined) src['user-id'] = user
 	if (password !== undefined) src['user-pw'] = password
 }

@@ -1,4 +1,4 @@
-import {type CameraSource, parseCameraSource} from './camera-source.js'
+import {type CameraSource, noCamera, parseCameraSource} from './camera-source.js'
 import {SluiceError} from './errors.js'
 import {fillTemplate, reservedParameters, type Template} from './template.js'
 
@@ -38,8 +38,13 @@ export type Query = Readonly<Record<string, string | readonly string[] | undefin
  */
 export async function readStreamRequest(query: Query, templates: TemplateSource): Promise<StreamRequest> {
 	const values = singleValues(query)
-	const source = parseCameraSource(required(values, 'rtsp_url'))
-	const template = await templates.get(values.get('pipeline') ?? defaultTemplate)
+	const pipeline = values.get('pipeline') ?? defaultTemplate
+	const url = values.get('rtsp_url') ?? ''
+	// A bad URL is told before the template is looked for.
+	const given = url === '' ? undefined : parseCameraSource(url)
+	const template = await templates.get(pipeline)
+	if (template.camera && !given) throw new SluiceError('bad_request', 'rtsp_url is missing: /ws/stream?rtsp_url=rtsp%3A%2F%2F…')
+	const source = given ?? noCamera
 	const own = new Map([...values].filter(([name]) => name !== 'rtsp_url' && name !== 'pipeline'))
 	for (const name of own.keys()) {
 		if (reservedParameters.includes(name)) throw new SluiceError('bad_request', `${name} is not supported by this server`)
@@ -70,12 +75,6 @@ function singleValues(query: Query): Map<string, string> {
 		else if (value !== undefined) throw new SluiceError('bad_request', `${JSON.stringify(name.slice(0, 64))} is given ${value.length} times; give it once`)
 	}
 	return values
-}
-
-function required(values: ReadonlyMap<string, string>, name: string): string {
-	const value = values.get(name)
-	if (value === undefined || value === '') throw new SluiceError('bad_request', `${name} is missing: /ws/stream?rtsp_url=rtsp%3A%2F%2F…`)
-	return value
 }
 
 /** rtspsrc refuses `rtspu://` with `protocols=tcp`: where the URL chooses the transport, so it is. */

@@ -157,8 +157,8 @@ export class TemplateLibrary {
 	async #describe(name: string): Promise<TemplateDescription> {
 		const entry = await this.#refresh(name)
 		const error = entry.problem && {error: entry.problem.detail}
-		if (!entry.good) return {name, title: name, description: '', needs: '', tested: '', output: '', codecs: undefined, rank: 0, parameters: [], available: false, ...error}
-		const {title, description, needs, tested, output, codecs, rank, parameters} = entry.good
+		if (!entry.good) return {name, title: name, description: '', needs: '', tested: '', output: '', codecs: undefined, rank: 0, camera: true, parameters: [], available: false, ...error}
+		const {title, description, needs, tested, output, codecs, rank, camera, parameters} = entry.good
 		const {missing, error: refusal} = await this.#checked(entry, entry.good)
 		const unavailable = missing.length > 0 ? missing.map(element => `no element "${element}"`).join(', ') : refusal
 		return {
@@ -170,6 +170,7 @@ export class TemplateLibrary {
 			output,
 			codecs,
 			rank,
+			camera,
 			parameters,
 			available: unavailable === undefined,
 			...(unavailable !== undefined && {unavailable}),

@@ -24,6 +24,8 @@ export interface Template {
 	codecs: readonly string[] | undefined
 	/** Of the variants of a family that can run, the one with the highest rank is taken. */
 	rank: number
+	/** False where it makes its own picture: then no rtsp_url is needed. */
+	camera: boolean
 	parameters: readonly Parameter[]
 	/** The launch text, without comments, with a `{placeholder}` for each parameter. */
 	launch: string
@@ -34,6 +36,7 @@ const textTags: ReadonlyMap<string, {pattern: RegExp; expected: string}> = new M
 	...['title', 'description', 'needs', 'tested'].map(tag => [tag, {pattern: /\S/, expected: 'a text'}] as const),
 	['output', {pattern: /^[a-z]+\/\S+$/, expected: 'caps, as image/jpeg'}],
 	['codecs', {pattern: /^[A-Z\d-]+( [A-Z\d-]+)*$/, expected: 'names of codecs in RTP, as H264 H265 JPEG'}],
+	['camera', {pattern: /^none$/, expected: '"none", for a template that makes its own picture'}],
 	['rank', {pattern: /^\d{1,4}$/, expected: 'a whole number from 0 to 9999'}]
 ])
 
@@ -148,6 +151,7 @@ export function parseTemplate(name: string, text: string): Template {
 		output: tags.get('output') ?? 'image/jpeg',
 		codecs: tags.get('codecs')?.split(' '),
 		rank: Number(tags.get('rank') ?? 0),
+		camera: tags.get('camera') !== 'none',
 		parameters,
 		launch: launchLines.join('\n').trim()
 	}

@@ -153,6 +153,13 @@ test.serial('an edit of a template, and a new one, serve the next connection', a
 	t.deepEqual(jpegSize(tiny.frames[4]), {width: 160, height: 90})
 })
 
+test.serial('the template test needs no camera', async t => {
+	const sluice = await startSluice(t)
+	const viewer = view(t, sluice.stream({pipeline: 'test', fps: '10'}))
+	await viewer.received(5)
+	t.deepEqual(jpegSize(viewer.frames[4]), {width: 1280, height: 720})
+})
+
 for (const [how, leave] of [
 	['closes', (socket: import('ws').WebSocket) => { socket.close() }],
 	['resets the connection', (socket: import('ws').WebSocket) => { (socket as unknown as {_socket: net.Socket})._socket.resetAndDestroy() }]

@@ -51,7 +51,7 @@ for (const [text, expected] of [
 	['# @title A\n# @title B', 'broken.gst:2: @title is given twice'],
 	['# @output jpeg', 'broken.gst:1: @output expects caps, as image/jpeg, not "jpeg"'],
 	['# @codecs h264', 'broken.gst:1: @codecs expects names of codecs in RTP, as H264 H265 JPEG, not "h264"'],
-	['# @parm {integer 1..2} a=1 A', 'broken.gst:1: @parm is unknown; known are @param, @title, @description, @needs, @tested, @output, @codecs, @rank']
+	['# @parm {integer 1..2} a=1 A', 'broken.gst:1: @parm is unknown; known are @param, @title, @description, @needs, @tested, @output, @codecs, @camera, @rank']
 ] as [string, string][]) {
 	test(`broken template: ${JSON.stringify(text)}`, t => {
 		const error = t.throws(() => parseTemplate('broken', text), {instanceOf: SluiceError})
