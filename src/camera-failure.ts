@@ -34,6 +34,7 @@ export function cameraFailure(message: BusMessage, warnings: readonly BusMessage
 	if (message.element === 'src' && !reason.startsWith('streaming stopped')) {
 		if (reason.startsWith('No valid RTSP URL')) return new SluiceError('bad_request', 'rtsp_url is none that GStreamer can read')
 		if (/timeout/i.test(reason)) return new SluiceError('camera_timeout', `the camera did not answer: ${reason}`)
+		if (/no streams|media type/i.test(reason)) return new SluiceError('camera_unsupported', reason)
 		if (!playing) return new SluiceError('camera_unreachable', reason)
 		return new SluiceError('camera_lost', reason)
 	}
@@ -42,7 +43,9 @@ export function cameraFailure(message: BusMessage, warnings: readonly BusMessage
 }
 
 /** "Unauthorized (401)": what stands behind the line break of the debug text, whose first line is a place in GStreamer's source. */
-function reasonOf({message = 'unknown error', debug = ''}: BusMessage): string {
+const maxReasonLength = 300
+
+function reasonOf({message, debug = ''}: BusMessage): string {
 	const [, ...reason] = debug.trim().split('\n')
-	return reason.at(-1) ?? message
+	return (reason.at(-1) ?? message ?? 'unknown error').slice(0, maxReasonLength)
 }

@@ -28,7 +28,8 @@ export interface CameraSource {
 export const noCamera: CameraSource = {url: '', location: '', host: '', port: 0, secure: false, label: 'none', redact: text => text}
 
 const schemePattern = /^(rtsps?)([uth]?):\/\//i
-const authorityPattern = /^(\[[\da-f:.]+\]|[^\s/?#:@[\]]+)(?::(\d{1,5}))?(?=[/?#]|$)/i
+// GStreamer, too, ends the authority at a slash or a question mark only; a # may be part of a password.
+const authorityPattern = /^(\[[\da-f:.]+\]|[^\s/?#:@[\]]+)(?::(\d{1,5}))?(?=[/?]|$)/i
 const transports = {'': undefined, t: 'tcp', u: 'udp', h: 'tcp'} as const
 
 /**
@@ -56,7 +57,9 @@ export function parseCameraSource(url: string): CameraSource {
 	if (!authority?.[1] || port < 1 || port > 65_535) throw refuse('must name a host, and a port from 1 to 65535 if any: rtsp://user:password@host:554/path')
 	const credentials = userInfo === undefined ? {} : readCredentials(userInfo)
 	const transport = transports[letter.toLowerCase() as keyof typeof transports]
-	const addressSecrets = secretsOfAddress(address, userInfo !== undefined)
+	// An `@` behind the host may be the end of a password that was read wrongly: `admin:12/34@host` looks like host and port.
+	const hidden = userInfo !== undefined || authority[2] !== undefined ? address.slice(0, Math.max(0, address.lastIndexOf('@'))) : ''
+	const secretsAt = secretsIn(address)
 	return {
 		url,
 		location: prefix.toLowerCase() + address,
@@ -65,8 +68,8 @@ export function parseCameraSource(url: string): CameraSource {
 		port,
 		secure,
 		...(transport && {transport}),
-		label: redactor(addressSecrets)(prefix.toLowerCase() + address),
-		redact: redactor([...addressSecrets, ...secretsOfCredentials(credentials, userInfo)])
+		label: prefix.toLowerCase() + labelOf(address, hidden, secretsAt[0]),
+		redact: redactor([hidden, ...secretsAt.flatMap(at => valuesAt(address, at)), ...secretsOfCredentials(credentials, userInfo)])
 	}
 }
 
@@ -75,7 +78,7 @@ export function parseCameraSource(url: string): CameraSource {
  * password, which then ends at the last `@` of all.
  */
 function splitUserInfo(rest: string): {userInfo?: string; address: string} {
-	const slash = rest.search(/[/?#]/)
+	const slash = rest.search(/[/?]/)
 	const authorityEnd = slash === -1 ? rest.length : slash
 	const splits = [rest.lastIndexOf('@', authorityEnd), rest.lastIndexOf('@')].map(at => (at === -1 ? {address: rest} : {userInfo: rest.slice(0, at), address: rest.slice(at + 1)}))
 	return splits.find(({address}) => authorityPattern.test(address)) ?? {address: rest}
@@ -109,18 +112,27 @@ function secretsOfCredentials({user = '', password}: {user?: string; password?: 
 	]
 }
 
-/** Some cameras take the password in the path or the query: `/?user=admin&password=…`. */
-function secretsOfAddress(address: string, hasUserInfo: boolean): string[] {
-	const values = [...address.matchAll(/(?:pass(?:word|wd)?|pwd|psw|token|secret|key|auth)=([^&;/?#]+)/gi)].map(match => match[1] ?? '')
-	// A second `@` behind the host may well be that of a password with a slash in it, read wrongly.
-	const at = address.lastIndexOf('@')
-	if (hasUserInfo && at !== -1) values.push(address.slice(0, at))
-	return values.flatMap(value => [value, decode(value)]).filter(value => value !== '')
+const secretName = /pass|pwd|psw|pas$|auth|token|secret|credential|key|^pw/i
+
+/** Where values begin that a camera takes as a password in the path or the query: `/?user=admin&password=…`. */
+function secretsIn(address: string): number[] {
+	return [...address.matchAll(/([^/?&;#=_]+)=/g)].filter(([, name = '']) => secretName.test(decode(name))).map(({index, 0: match}) => index + match.length)
+}
+
+/** The value, and all that follows it: a password may hold the signs that seem to end it. */
+function valuesAt(address: string, at: number): string[] {
+	const [value = ''] = /^[^/?&;#]*/.exec(address.slice(at)) ?? []
+	return [value, decode(value), address.slice(at)]
+}
+
+function labelOf(address: string, hidden: string, secretAt: number | undefined): string {
+	const open = secretAt === undefined ? address : `${address.slice(0, secretAt)}***`
+	return (hidden === '' ? open : `***${open.slice(hidden.length)}`).replace(/\?.*$/s, '?…')
 }
 
 function redactor(secrets: string[]): (text: string) => string {
 	// The longest first, so that a secret inside another does not leave the rest of the longer one behind.
-	const sorted = [...new Set(secrets)].sort((a, b) => b.length - a.length)
+	const sorted = [...new Set(secrets.filter(secret => secret !== ''))].sort((a, b) => b.length - a.length)
 	return text => {
 		let clean = text
 		for (const secret of sorted) clean = clean.replaceAll(secret, '***')

@@ -15,6 +15,8 @@ const gstreamer = createRequire(import.meta.url)('gstreamer-superficial') as typ
 
 /** How long stopping may take before the process kills itself. */
 const stopTimeoutMs = 1000
+/** How much memory the process may take. */
+const maxMemoryBytes = 2 ** 30
 /** How many bytes of frames may wait for the garbage collector. */
 const garbageBytes = 1024 * 1024
 
@@ -30,6 +32,14 @@ function shutdown(exitCode: number): void {
 		pipeline.stop()
 	}
 	process.exit(exitCode)
+}
+
+/** A hostile camera can make GStreamer buffer what it sends without bound. A decoder of 8K pictures takes half of this. */
+function watchMemory(): void {
+	setInterval(() => {
+		if (process.memoryUsage.rss() < maxMemoryBytes) return
+		send({type: 'bus', message: {kind: 'error', element: 'worker', message: `more than ${maxMemoryBytes / 2 ** 20} MB of memory`}})
+	}, 250)
 }
 
 function send(message: FromWorker, done?: () => void): void {
@@ -59,6 +69,7 @@ function start({launch, source}: Extract<ToWorker, {type: 'start'}>): void {
 	// An appsink that was not started yet answers a pull with null, as it does at the end of a stream.
 	pipeline.play()
 	pullFrames(pipeline, sink)
+	watchMemory()
 }
 
 /** @throws Error with the parser's words, or with what the launch text lacks */

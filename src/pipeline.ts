@@ -109,9 +109,11 @@ export class Pipeline {
 		log.info({firstFrameMs: Math.round(performance.now() - this.#startedMs), width: this.#caps['width'], height: this.#caps['height'], codec: this.#codec}, 'playing')
 	}
 
-	#onBusMessage(message: BusMessage): void {
+	#onBusMessage(raw: BusMessage): void {
 		const {log, source} = this.#options
-		log.debug({...message, message: source.redact(message.message ?? ''), debug: source.redact(message.debug ?? '')}, 'bus message')
+		// GStreamer's words only: a password that is a common word would make gaps in ours, and show by them.
+		const message = {...raw, ...(raw.message !== undefined && {message: source.redact(raw.message)}), ...(raw.debug !== undefined && {debug: source.redact(raw.debug)})}
+		log.debug(message, 'bus message')
 		if (message.kind === 'warning' || message.kind === 'missing-plugin') {
 			if (this.#warnings.length < maxWarnings) this.#warnings.push(message)
 			return
@@ -131,8 +133,8 @@ export class Pipeline {
 		this.#fail(reason === undefined ? error : new SluiceError('camera_unreachable', reason))
 	}
 
-	#onExit({code, signal, expected}: WorkerExit): void {
-		if (!expected) this.#fail(new SluiceError('pipeline_failed', `the worker died: ${signal ?? `exit code ${code ?? 'none'}`}`))
+	#onExit({code, signal, expected, spawnError}: WorkerExit): void {
+		if (!expected) this.#fail(new SluiceError('pipeline_failed', spawnError ?? `the worker died: ${signal ?? `exit code ${code ?? 'none'}`}`))
 	}
 
 	/** For a worker that cannot be asked to stop, for it does not listen. */
@@ -145,8 +147,7 @@ export class Pipeline {
 		if (this.#ended) return
 		this.#end()
 		void this.#worker.close()
-		const {source, onFailure} = this.#options
-		onFailure(new SluiceError(error.code, source.redact(error.detail)))
+		this.#options.onFailure(error)
 	}
 
 	#end(): void {

@@ -20,6 +20,8 @@ import {Worker} from './worker.js'
 const playerDir = fileURLToPath(new URL('../player', import.meta.url))
 const workerPath = new URL('pipeline-worker.js', import.meta.url)
 const retryAfterSeconds = 5
+/** How long a client may take to read an answer in the place of a WebSocket. */
+const answerTimeoutMs = 5000
 
 const securityHeaders = {
 	'Content-Security-Policy': "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'self'",
@@ -36,6 +38,8 @@ export class Server {
 	#codecs = new CodecMemory()
 	#http: http.Server
 	#outputs = new Set<WebSocketOutput>()
+	/** Connections that Node's HTTP server has handed over, and so neither limits nor closes. */
+	#upgraded = new Set<Socket>()
 	#closing: Promise<void> | undefined
 
 	/** @param worker the workers' program; another one is for tests of supervision */
@@ -60,6 +64,8 @@ export class Server {
 	async listen(): Promise<number> {
 		await this.#pool.start()
 		await this.#templates.watch()
+		// A signal may have come meanwhile.
+		if (this.#closing) throw new SluiceError('shutting_down', 'the server is shutting down')
 		const {host, port} = this.#config
 		await new Promise<void>((resolve, reject) => {
 			this.#http.once('error', reject)
@@ -81,6 +87,7 @@ export class Server {
 		await Promise.all([...this.#outputs].map(async output => output.close()))
 		await Promise.all([this.#pool.close(), this.#templates.close()])
 		this.#http.closeAllConnections()
+		for (const socket of this.#upgraded) socket.destroy()
 		await ended
 	}
 
@@ -89,12 +96,25 @@ export class Server {
 	 * parser on the socket, and koa-easy-ws would lose what the viewer sent along with the handshake.
 	 */
 	#onUpgrade(request: http.IncomingMessage, socket: Socket, head: Buffer): void {
-		if (head.length > 0) socket.unshift(head)
-		socket.on('error', error => { this.#log.debug({reason: error.message}, 'socket failed') })
 		const response = new http.ServerResponse(request)
 		response.shouldKeepAlive = false
-		response.assignSocket(socket)
-		response.once('finish', () => { socket.end() })
+		try {
+			response.assignSocket(socket)
+		} catch {
+			// The handshake was sent behind another request whose answer still owns the socket: no client does that in good faith.
+			socket.destroy()
+			return
+		}
+		this.#upgraded.add(socket)
+		socket.once('close', () => { this.#upgraded.delete(socket) })
+		socket.on('error', error => { this.#log.debug({reason: error.message}, 'socket failed') })
+		if (head.length > 0) socket.unshift(head)
+		// An answer that is no WebSocket ends the connection. Node's own time limits do not hold for it any more.
+		response.once('finish', () => {
+			socket.destroySoon()
+			const timer = setTimeout(() => { socket.destroy() }, answerTimeoutMs)
+			socket.once('close', () => { clearTimeout(timer) })
+		})
 		this.#http.emit('request', request, response)
 	}
 
@@ -106,7 +126,10 @@ export class Server {
 		router.get('/ws/stream', async context => this.#stream(context))
 		router.get('/pipelines', async context => { context.body = {pipelines: await this.#templates.describe()} })
 		app.use(this.#answerErrors())
-		app.use(websocket('ws', {wsOptions: webSocketOptions}))
+		const handshake = websocket('ws', {wsOptions: webSocketOptions})
+		// What was sent along with the handshake may be broken, and is read before anybody else listens. The close tells.
+		handshake.server.on('connection', socket => { socket.on('error', () => undefined) })
+		app.use(handshake)
 		app.use(router.routes()).use(router.allowedMethods({throw: true, methodNotAllowed: () => new SluiceError('method_not_allowed', 'see the API in README.md')}))
 		app.use(servePlayer)
 		return app
@@ -116,12 +139,15 @@ export class Server {
 	#answerErrors(): Middleware {
 		return async (context, next) => {
 			context.set(securityHeaders)
+			const address = (context.req.url ?? '/').slice(0, 200)
 			try {
+				// Koa's own getters throw at an address that cannot be read, as http://[::1/.
+				if (!URL.canParse(address, 'http://localhost')) throw new SluiceError('bad_request', 'the address of the request cannot be read')
 				await next()
 				if (context.status === 404 && context.respond !== false) throw new SluiceError('not_found', `there is nothing at ${context.path.slice(0, 200)}`)
 			} catch (thrown) {
 				const error = asSluiceError(thrown)
-				if (error.code === 'internal_error') this.#log.error({err: thrown, path: context.path}, 'request failed')
+				if (error.code === 'internal_error') this.#log.error({err: thrown, method: context.method}, 'request failed')
 				context.status = error.status
 				if (error.status === 503) context.set('Retry-After', String(retryAfterSeconds))
 				if (error.code === 'upgrade_required') context.set('Upgrade', 'websocket')
@@ -161,7 +187,7 @@ export class Server {
 const servePlayer: Middleware = async context => {
 	if (context.method !== 'GET' && context.method !== 'HEAD') return
 	try {
-		// An edit of a page is seen at once; the answer to an unchanged one is 304.
+		// An edit of a page is seen at once.
 		await send(context, path.posix.normalize(context.path), {root: playerDir, maxage: 0})
 	} catch (error) {
 		const {status = 500} = error as {status?: number}

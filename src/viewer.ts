@@ -15,10 +15,16 @@ export class Viewer {
 	#send: SendFrame
 	#waiting: Frame | undefined
 	#busy = false
+	#busySinceMs = 0
 	#closed = false
 
 	constructor(send: SendFrame) {
 		this.#send = send
+	}
+
+	/** For how long the frame on its way has not been taken. */
+	get stalledMs(): number {
+		return this.#busy ? performance.now() - this.#busySinceMs : 0
 	}
 
 	/** Never waits, never throws. */
@@ -39,6 +45,7 @@ export class Viewer {
 		if (!frame || this.#busy) return
 		this.#waiting = undefined
 		this.#busy = true
+		this.#busySinceMs = performance.now()
 		this.#send(frame, error => {
 			this.#busy = false
 			// A transport that fails says so by closing, which is its output's affair.

@@ -19,6 +19,8 @@ export interface WorkerExit {
 	signal: NodeJS.Signals | null
 	/** True where close() asked for it; false where the worker died by itself. */
 	expected: boolean
+	/** Why there was no process at all. */
+	spawnError?: string
 }
 
 /** A worker process, from spawn to exit. Ready is a message of its own, not a successful spawn. */
@@ -92,7 +94,7 @@ export class Worker {
 			// The process could not be spawned: no exit follows.
 			this.#child.once('error', error => {
 				this.#lastLine = error.message
-				if (this.pid === undefined) resolve({code: null, signal: null, expected: this.#closing})
+				if (this.pid === undefined) resolve({code: null, signal: null, expected: this.#closing, spawnError: `the worker could not be started: ${error.message}`})
 			})
 		})
 	}

@@ -57,9 +57,19 @@ for (const [url, expected] of [
 
 test('a camera is named without its secrets, and every form of its password is taken out of a text', t => {
 	const source = parseCameraSource('rtsp://admin:p%40s%2Fs@cam:8554/live?channel=1&password=other&x=2')
-	t.is(source.label, 'rtsp://cam:8554/live?channel=1&password=***&x=2')
+	t.is(source.label, 'rtsp://cam:8554/live?…')
 	const base64 = Buffer.from('admin:p@s/s').toString('base64')
-	t.is(source.redact(`p%40s%2Fs p@s/s p%40s%2Fs ${base64} other fine`), '*** *** *** *** *** fine')
-	t.is(parseCameraSource('rtsp://admin:p@s/s@cam/x').label, 'rtsp://***@cam/x')
+	t.is(source.redact(`p%40s%2Fs p@s/s p%40s%2Fs ${base64} other&x=2 fine`), '*** *** *** *** *** fine')
+	for (const [url, label] of [
+		['rtsp://admin:p@s/s@cam/x', 'rtsp://***@cam/x'],
+		['rtsp://admin:2024#Cam@cam/x', 'rtsp://cam/x'],
+		['rtsp://admin:12/34@cam/x', 'rtsp://***@cam/x'],
+		['rtsp://admin:99?secret@cam/x', 'rtsp://***@cam/x'],
+		['rtsp://cam/user=admin&password=a/b&c#d', 'rtsp://cam/user=admin&password=***'],
+		['rtsp://cam/user=admin_pass%77ord=x_channel=1', 'rtsp://cam/user=admin_pass%77ord=***'],
+		['rtsp://cam/x/loginpas=y', 'rtsp://cam/x/loginpas=***'],
+		['rtsp://cam/stream@hd', 'rtsp://cam/stream@hd']
+	] as const) t.is(parseCameraSource(url).label, label)
+	t.like(parseCameraSource('rtsp://127.0.0.1:9#@cam:88/x'), {host: 'cam', port: 88, location: 'rtsp://cam:88/x'})
 	t.false(JSON.stringify({...source, url: '', password: ''}).includes('p@s/s'))
 })

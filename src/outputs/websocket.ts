@@ -14,6 +14,8 @@ export const webSocketOptions = {maxPayload: 64 * 1024, perMessageDeflate: false
 /** A viewer that vanished is noticed within `pingIntervalMs + silenceTimeoutMs` = 18 s. */
 const pingIntervalMs = 4000
 const silenceTimeoutMs = 14_000
+/** A viewer that answers pings and reads no picture for so long only keeps a pipeline busy. */
+const stallTimeoutMs = 30_000
 /** What a viewer sends is ignored; one that sends more messages than this in a second is cut off. */
 const maxMessagesPerSecond = 200
 /** How long a viewer may take to answer the closing handshake. */
@@ -51,10 +53,13 @@ export class WebSocketOutput {
 		this.#log = options.log
 		this.#viewer = new Viewer((frame, done) => { socket.send(frame.data, {binary: true}, done) })
 		this.closed = new Promise(resolve => {
-			socket.once('close', code => {
+			const onClose = (code: number) => {
 				this.#onClose(code)
 				void Promise.resolve(this.#stream?.close()).then(resolve)
-			})
+			}
+			// What came along with the handshake may have ended the connection already.
+			if (socket.readyState === socket.CLOSED) queueMicrotask(() => { onClose(1006) })
+			else socket.once('close', onClose)
 		})
 		this.#watch()
 		request.then(value => { this.#start(value, sentUrl) }, (error: unknown) => { this.#fail(asSluiceError(error), sentUrl) })
@@ -116,22 +121,27 @@ export class WebSocketOutput {
 		const budget = new RateLimit(maxMessagesPerSecond)
 		const heard = () => {
 			this.#lastHeardMs = performance.now()
-			if (!budget.take()) {
-				this.#log.warn({perSecond: maxMessagesPerSecond}, 'viewer sends too much')
-				socket.terminate()
-			}
+			if (this.#gone || budget.take()) return
+			this.#log.warn({perSecond: maxMessagesPerSecond}, 'viewer sends too much')
+			// What was received already is still read to its end.
+			this.#gone = true
+			this.#viewer.close()
+			socket.terminate()
 		}
 		socket.on('message', heard)
 		socket.on('pong', heard)
 		socket.on('ping', data => {
 			heard()
 			// Answers pile up in memory where a viewer pings and never reads.
-			if (socket.bufferedAmount < webSocketOptions.maxPayload) socket.pong(data, undefined, () => undefined)
+			if (!this.#gone && socket.bufferedAmount < webSocketOptions.maxPayload) socket.pong(data, undefined, () => undefined)
 		})
 		socket.on('error', error => { this.#log.info({reason: error.message}, 'viewer failed') })
 		const timer = setInterval(() => {
 			if (performance.now() - this.#lastHeardMs > silenceTimeoutMs) {
 				this.#log.info('viewer vanished')
+				socket.terminate()
+			} else if (this.#viewer.stalledMs > stallTimeoutMs) {
+				this.#log.info('viewer reads nothing')
 				socket.terminate()
 			} else socket.ping(undefined, undefined, () => undefined)
 		}, pingIntervalMs)
