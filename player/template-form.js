@@ -12,6 +12,8 @@
  * @property {string} name
  * @property {string} [title]
  * @property {Parameter[]} [parameters]
+ * @property {boolean} [available] false where the server's host cannot run it
+ * @property {string} [unavailable] why not
  */
 
 /** The server's usual template; where it has none of this name, the first of its list is chosen. */
@@ -45,6 +47,15 @@ export class TemplateForm {
 
 	get loaded() {
 		return this.#templates !== null
+	}
+
+	/** @param {Template} template @returns {HTMLOptionElement} one that cannot run is shown, and cannot be chosen */
+	#option({name, title = name, available = true, unavailable = ''}) {
+		const label = available ? title : this.#texts.text('unavailable')
+		const option = new window.Option(label === name ? name : `${name}: ${label}`, name)
+		option.disabled = !available
+		option.title = unavailable
+		return option
 	}
 
 	/**
@@ -81,7 +92,7 @@ export class TemplateForm {
 	 */
 	fill(wanted) {
 		this.#wanted = wanted
-		const options = (this.#templates ?? []).map(({name, title}) => new window.Option(title === undefined || title === name ? name : `${name}: ${title}`, name))
+		const options = (this.#templates ?? []).map(template => this.#option(template))
 		const usual = options.find(option => option.value === usualTemplate)?.value ?? options[0]?.value ?? ''
 		const chosen = wanted.pipeline === '' ? usual : wanted.pipeline
 		// A link may name a template that the list lacks: the form shows what was asked for, and the server says what it thinks of it.

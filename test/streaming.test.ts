@@ -117,10 +117,11 @@ test.serial('parameters change the pipeline: size, rate, quality, transport', as
 	t.true(fine.length > 2 * coarse.length, `${fine.length} and ${coarse.length} bytes`)
 	t.truthy(jpegSize(await first({transport: 'udp'})))
 	const slow = view(t, sluice.stream({rtsp_url, max_fps: '5'}))
-	await slow.received(1)
+	// The first frames of a busy machine come late and close together.
+	await slow.received(5)
 	const startedMs = performance.now()
-	await slow.received(11)
-	const fps = 10_000 / (performance.now() - startedMs)
+	await slow.received(25)
+	const fps = 20_000 / (performance.now() - startedMs)
 	t.true(fps > 4 && fps < 6, `${fps} frames a second`)
 })
 

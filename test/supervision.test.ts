@@ -1,5 +1,5 @@
 import {readdirSync, readFileSync} from 'node:fs'
-import {mkdtemp, writeFile} from 'node:fs/promises'
+import {copyFile, mkdtemp, writeFile} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import path from 'node:path'
 import process from 'node:process'
@@ -34,7 +34,10 @@ function ended(pid: number): boolean {
 
 /** The real server, in this process, with a program in the place of its pipeline workers. */
 async function startServer(t: ExecutionContext, worker: string, flags: string[] = []): Promise<string> {
-	const command = readCommand(['--host', '127.0.0.1', '--port', '0', '--log-level', 'silent', ...flags], {})
+	// Without variants, for a worker that checks one would be another child.
+	const directory = await mkdtemp(path.join(tmpdir(), 'sluice-'))
+	await copyFile('pipelines/jpeg.gst', path.join(directory, 'jpeg.gst'))
+	const command = readCommand(['--host', '127.0.0.1', '--port', '0', '--log-level', 'silent', '--pipelines', directory, ...flags], {})
 	if (!('run' in command)) throw new Error('no configuration')
 	const server = new Server(command.run, createLog('silent'), `test/workers/${worker}.mjs`)
 	t.teardown(async () => server.close())
