@@ -46,7 +46,9 @@ async function findingsOf(directory: string, name: string): Promise<{findings: s
 		text = await readText(templateFile(directory, name), name)
 		template = parseTemplate(name, text)
 	} catch (error) {
-		return {findings: [asSluiceError(error).detail], broken: true}
+		const {code, detail} = asSluiceError(error)
+		// Of a name that is none, or of no file, the words do not name it.
+		return {findings: [code === 'template_invalid' ? detail : `${name}.gst: ${detail}`], broken: true}
 	}
 	const at = (word: string, quoted = `"${word}"`) => `${name}.gst:${locate(text, quoted).line}:`
 	const {missing, error, sink} = await checkOnHost(template, new Worker(workerPath, createLog('silent')))

@@ -62,6 +62,8 @@ async function run(config: Config): Promise<void> {
 	}
 }
 
+// Whoever reads only the first lines, as head does, closes the pipe; that is no failure.
+process.stdout.on('error', () => undefined)
 const command = readCommandOrEnd()
 if ('print' in command) process.stdout.write(`${command.print}\n`)
 else if ('check' in command) process.exitCode = await check(command.check.pipelinesDir, command.templates, line => process.stdout.write(`${line}\n`))

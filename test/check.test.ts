@@ -59,5 +59,5 @@ test.serial('sluice check looks at every template; a missing element fails it on
 	t.is(all.code, 1)
 	t.is((await sluice('check', 'b', '--pipelines', directory)).code, 1)
 	t.is((await sluice('check')).code, 0)
-	t.deepEqual(await sluice('check', '../x'), {code: 1, lines: ['pipeline must be the name of a template: letters, digits, ".", "_" and "-"']})
+	t.deepEqual(await sluice('check', '../x'), {code: 1, lines: ['../x.gst: pipeline must be the name of a template: letters, digits, ".", "_" and "-"']})
 })
