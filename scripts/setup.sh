@@ -146,6 +146,7 @@ PYTHON
   need python3-gst-1.0 "GStreamer's own additions for Python" has_python gi.overrides.Gst
   [ "$stage" != demo ] || return 0
 
+  need iproute2 "ip, for a network of the tests' own" can_run ip
   need chromium "a real browser, for the tests of the player" can_run chromium
   [ "$stage" != test ] || return 0
 
