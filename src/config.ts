@@ -2,6 +2,8 @@ import {accessSync, constants, readFileSync, statSync} from 'node:fs'
 import path from 'node:path'
 import {fileURLToPath} from 'node:url'
 import {parseArgs} from 'node:util'
+import {type CameraSource, parseCameraSource} from './camera-source.js'
+import {asSluiceError} from './errors.js'
 import {type LogLevel, logLevels} from './log.js'
 
 /** What the server runs with; validated once, and frozen. */
@@ -13,6 +15,11 @@ export interface Config {
 	readonly openTimeoutMs: number
 	readonly frameTimeoutMs: number
 	readonly maxPipelines: number
+	/** Whether viewers that ask for the same camera, template and parameters share one pipeline. */
+	readonly share: boolean
+	readonly lingerMs: number
+	/** 0 never tries again. */
+	readonly retryForMs: number
 	readonly logLevel: LogLevel
 }
 
@@ -44,6 +51,8 @@ function number(low: number, high: number, {whole = true, factor = 1} = {}): Rea
 	}
 }
 
+const onOrOff: Read<boolean> = text => (text === 'on' || text === 'off' ? {value: text === 'on'} : {expected: 'on or off'})
+
 const seconds = number(0.5, 300, {whole: false, factor: 1000})
 
 const host: Read<string> = text => (/^[\w.:%-]+$/.test(text) ? {value: text} : {expected: 'an address or a host name'})
@@ -71,6 +80,9 @@ export const options = {
 	'open-timeout': {placeholder: 'SECONDS', default: '10', text: 'longest wait for the first picture of a camera', read: seconds},
 	'frame-timeout': {placeholder: 'SECONDS', default: '4', text: 'longest wait between two pictures before the camera counts as lost', read: seconds},
 	'max-pipelines': {placeholder: 'NUMBER', default: '64', text: 'how many pipelines may run at a time; each is a process', read: number(1, 10_000)},
+	share: {placeholder: 'on|off', default: 'off', text: 'whether viewers that ask for the same share one pipeline; --share is --share on', read: onOrOff},
+	linger: {placeholder: 'SECONDS', default: '5', text: 'how long a shared pipeline runs on after its last viewer', read: number(0, 3600, {whole: false, factor: 1000})},
+	'retry-for': {placeholder: 'SECONDS', default: '60', text: 'how long a camera that was lost is tried again while viewers wait; 0 ends them at once', read: number(0, 86_400, {whole: false, factor: 1000})},
 	'log-level': {placeholder: 'LEVEL', default: 'info', text: logLevels.join(', '), read: level}
 } satisfies Record<string, Option<unknown>>
 
@@ -80,8 +92,8 @@ export function environmentName(flag: string): string {
 	return `SLUICE_${flag.toUpperCase().replaceAll('-', '_')}`
 }
 
-/** `defaults < environment < flags`; to run the server, to check templates (all, where none is named), or to print a text. */
-export type Command = {run: Config} | {check: Config; templates: readonly string[]} | {print: string}
+/** `defaults < environment < flags`; to run the server, to check templates (all, where none is named) or a camera, or to print a text. */
+export type Command = {run: Config} | {check: Config; templates: readonly string[]; camera?: CameraSource} | {print: string}
 
 /**
  * @param args the command line, without the program's name
@@ -112,23 +124,41 @@ export function readCommand(args: string[], environment: NodeJS.ProcessEnv): Com
 		openTimeoutMs: read('open-timeout', options['open-timeout']),
 		frameTimeoutMs: read('frame-timeout', options['frame-timeout']),
 		maxPipelines: read('max-pipelines', options['max-pipelines']),
+		share: read('share', options.share),
+		lingerMs: read('linger', options.linger),
+		retryForMs: read('retry-for', options['retry-for']),
 		logLevel: read('log-level', options['log-level'])
 	}
+	const camera = readCamera(flags.get('url'), verb === 'check', problems)
 	if (problems.length > 0) throw new UsageError(problems)
 	const frozen = Object.freeze(config as Config)
-	return verb === 'check' ? {check: frozen, templates} : {run: frozen}
+	return verb === 'check' ? {check: frozen, templates, ...(camera && {camera})} : {run: frozen}
+}
+
+/** `--url` has no twin in the environment, for it is no setting. What is wrong with it is told without repeating it: it may hold a password. */
+function readCamera(url: string | undefined, checking: boolean, problems: string[]): CameraSource | undefined {
+	if (url === undefined) return undefined
+	if (!checking) problems.push('--url belongs to sluice check')
+	try {
+		return parseCameraSource(url)
+	} catch (error) {
+		problems.push(asSluiceError(error).detail.replace('rtsp_url', '--url'))
+		return undefined
+	}
 }
 
 function readFlags(args: string[], problems: string[]): {flags: Map<string, string>; words: string[]} {
 	const switches = {help: {type: 'boolean', short: 'h'}, version: {type: 'boolean', short: 'v'}} as const
-	const valued = Object.fromEntries(Object.keys(options).map(flag => [flag, {type: 'string' as const}]))
+	const valued = Object.fromEntries([...Object.keys(options), 'url'].map(flag => [flag, {type: 'string' as const}]))
 	const flags = new Map<string, string>()
 	const words: string[] = []
-	for (const token of parseArgs({args, options: {...switches, ...valued}, strict: false, allowPositionals: true, tokens: true}).tokens) {
+	// A bare --share would take the next argument for its value.
+	const whole = args.map((arg, index) => (arg === '--share' && !/^(on|off)$/.test(args[index + 1] ?? '') ? '--share=on' : arg))
+	for (const token of parseArgs({args: whole, options: {...switches, ...valued}, strict: false, allowPositionals: true, tokens: true}).tokens) {
 		if (token.kind === 'positional') words.push(token.value)
 		if (token.kind !== 'option') continue
 		if (token.name in switches) flags.set(token.name, '')
-		else if (!(token.name in options)) problems.push(`${token.rawName} is unknown; sluice --help lists the flags`)
+		else if (!(token.name in valued)) problems.push(`${token.rawName} is unknown; sluice --help lists the flags`)
 		else if (token.value === undefined) problems.push(`${token.rawName} needs a value`)
 		else flags.set(token.name, token.value)
 	}
@@ -142,13 +172,14 @@ export function version(): string {
 
 export function helpText(): string {
 	const rows = Object.entries(options).map(([flag, {placeholder, default: initial, text}]) => [`--${flag} ${placeholder}`, `${text} (${initial === options.pipelines.default ? 'the package’s pipelines/' : initial})`])
-	rows.push(['--help', 'this text'], ['--version', 'the version'])
+	rows.push(['--url URL', 'of sluice check: the camera to play'], ['--help', 'this text'], ['--version', 'the version'])
 	const width = Math.max(...rows.map(([flag = '']) => flag.length))
 	return [
 		'sluice: IP cameras in web pages, by RTSP, GStreamer and WebSocket',
 		'',
 		'usage: sluice [flag…]                    runs the server',
 		'       sluice check [template…] [flag…]  says what is wrong with the templates, and what this host lacks for them',
+		'       sluice check --url rtsp://…       plays a camera for a few seconds, and says what it sends and what it costs',
 		'',
 		...rows.map(([flag = '', text = '']) => `  ${flag.padEnd(width)}  ${text}`),
 		'',

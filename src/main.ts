@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 /** The command line: reads the configuration, runs the server until a signal, and sets the exit code. */
+import {constants} from 'node:os'
 import process from 'node:process'
 import {check} from './check.js'
+import {checkUrl} from './check-url.js'
 import {type Command, type Config, readCommand, UsageError, version} from './config.js'
 import {createLog} from './log.js'
 import {Server} from './server.js'
@@ -62,9 +64,24 @@ async function run(config: Config): Promise<void> {
 	}
 }
 
+/** The templates where one is named, or no camera; then the camera. A signal stops its worker first. */
+async function runCheck({check: config, templates, camera}: Extract<Command, {check: Config}>): Promise<number> {
+	const print = (line: string) => process.stdout.write(`${line}\n`)
+	const exitCode = camera && templates.length === 0 ? 0 : await check(config.pipelinesDir, templates, print)
+	if (!camera) return exitCode
+	const stopping = new AbortController()
+	for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => { stopping.abort(128 + constants.signals[name]) })
+	try {
+		return Math.max(exitCode, await checkUrl({source: camera, config, print, signal: stopping.signal}))
+	} catch (error) {
+		if (stopping.signal.aborted) return stopping.signal.reason as number
+		throw error
+	}
+}
+
 // Whoever reads only the first lines, as head does, closes the pipe; that is no failure.
 process.stdout.on('error', () => undefined)
 const command = readCommandOrEnd()
 if ('print' in command) process.stdout.write(`${command.print}\n`)
-else if ('check' in command) process.exitCode = await check(command.check.pipelinesDir, command.templates, line => process.stdout.write(`${line}\n`))
+else if ('check' in command) process.exitCode = await runCheck(command)
 else await run(command.run)

@@ -8,6 +8,7 @@ import {createRequire} from 'node:module'
 import process from 'node:process'
 import {Worker as Thread} from 'node:worker_threads'
 import type {Element, Pipeline} from 'gstreamer-superficial'
+import {isKeyFrame} from './h264.js'
 import type {BusMessage, Caps, FromWorker, SinkSettings, ToWorker} from './worker-messages.js'
 
 // An addon's .node file can be required, not imported.
@@ -124,10 +125,22 @@ function pullFrames(playing: Pipeline, sink: Element): void {
 			const changed: {caps?: Caps; codec?: string} = key === lastCaps ? {} : {caps}
 			lastCaps = key
 			if (sequence === 0) Object.assign(changed, codecOf(playing))
-			send({type: 'frame', sequence: sequence++, timeMs: Number(process.hrtime.bigint()) / 1e6, data, ...changed}, pull)
+			send({type: 'frame', sequence: sequence++, timeMs: Number(process.hrtime.bigint()) / 1e6, keyFrame: isWhole(data, caps), data, ...changed}, pull)
 		})
 	}
 	pull()
+}
+
+/** Whether a frame can be decoded by itself. The binding gives no buffer flags, so coded video is asked itself. */
+function isWhole(data: Uint8Array, {name}: Caps): boolean {
+	if (name === 'video/x-h264') return isKeyFrame(data, 'H264')
+	if (name === 'video/x-h265') return isKeyFrame(data, 'H265')
+	return true
+}
+
+function set({element, property, value}: Extract<ToWorker, {type: 'set'}>): void {
+	const found = pipeline?.findChild(element)
+	if (found) found[property] = value
 }
 
 /** Each codec's depayloader, by the name that GStreamer gives the first of its kind, whether decodebin made it or the template. */
@@ -180,6 +193,7 @@ function kindOf({type, name, message}: Record<string, unknown>): BusMessage['kin
 process.on('message', (message: ToWorker) => {
 	if (message.type === 'start') start(message)
 	else if (message.type === 'check') check(message)
+	else if (message.type === 'set') set(message)
 	else shutdown(0)
 })
 process.on('disconnect', () => { shutdown(0) })

@@ -21,6 +21,8 @@ export interface Frame {
 	sequence: number
 	/** When it was pulled: the system's monotonic clock, in milliseconds. */
 	timeMs: number
+	/** Whether it can be decoded without the frames before it. Every image can. */
+	keyFrame: boolean
 	data: Uint8Array
 	caps: Caps
 	/** What the camera sends, by its name in RTP, H264 say; undefined where that is not known. */
@@ -72,6 +74,11 @@ export class Pipeline {
 		void worker.exited.then(exit => { this.#onExit(exit) })
 	}
 
+	/** Changes a property of an element while it plays. */
+	set(element: string, property: string, value: number): void {
+		this.#worker.send({type: 'set', element, property, value})
+	}
+
 	/** Stops the pipeline and waits until its process has ended. */
 	async close(): Promise<void> {
 		this.#end()
@@ -84,7 +91,7 @@ export class Pipeline {
 		else if (message.type === 'unparsable') this.#fail(new SluiceError('template_invalid', this.#options.source.redact(message.message)))
 	}
 
-	#onFrame({sequence, timeMs, data, caps, codec}: Extract<FromWorker, {type: 'frame'}>): void {
+	#onFrame({sequence, timeMs, keyFrame, data, caps, codec}: Extract<FromWorker, {type: 'frame'}>): void {
 		if (!this.#budget.take()) {
 			this.#misbehaves(`the worker sent more than ${maxFramesPerSecond} frames in a second`)
 			return
@@ -97,7 +104,7 @@ export class Pipeline {
 		if (codec !== undefined) this.#codec = codec
 		if (this.#frames++ === 0) this.#onFirstFrame()
 		this.#timer.refresh()
-		this.#options.onFrame({sequence, timeMs, data, caps: this.#caps, codec: this.#codec})
+		this.#options.onFrame({sequence, timeMs, keyFrame, data, caps: this.#caps, codec: this.#codec})
 	}
 
 	#onFirstFrame(): void {

@@ -11,8 +11,12 @@ import {CodecMemory} from './codec-memory.js'
 import type {Config} from './config.js'
 import {asSluiceError, errorBody, SluiceError} from './errors.js'
 import type {Logger} from './log.js'
+import {frameHeaders} from './outputs/frame-headers.js'
+import {MjpegOutput} from './outputs/mjpeg.js'
+import {takeSnapshot} from './outputs/snapshot.js'
 import {WebSocketOutput, webSocketOptions} from './outputs/websocket.js'
-import {readStreamRequest} from './stream-request.js'
+import {type Query, readNumber, readStreamRequest, type StreamRequest} from './stream-request.js'
+import {Streams} from './streams.js'
 import {TemplateLibrary} from './template-library.js'
 import {WorkerPool} from './worker-pool.js'
 import {Worker} from './worker.js'
@@ -22,11 +26,20 @@ const workerPath = new URL('pipeline-worker.js', import.meta.url)
 const retryAfterSeconds = 5
 /** How long a client may take to read an answer in the place of a WebSocket. */
 const answerTimeoutMs = 5000
+/** The longest wait for a snapshot that a viewer may ask for. */
+const maxSnapshotTimeoutMs = 60_000
+const maxSnapshotAgeMs = 3_600_000
 
 const securityHeaders = {
 	'Content-Security-Policy': "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'self'",
 	'X-Content-Type-Options': 'nosniff',
 	'Referrer-Policy': 'no-referrer'
+}
+
+/** A viewer's connection, whatever its transport. */
+interface Output {
+	readonly closed: Promise<void>
+	close: () => Promise<void>
 }
 
 /** The HTTP and WebSocket server with its viewers and workers. */
@@ -35,9 +48,11 @@ export class Server {
 	#log: Logger
 	#pool: WorkerPool
 	#templates: TemplateLibrary
-	#codecs = new CodecMemory()
+	#streams: Streams
 	#http: http.Server
-	#outputs = new Set<WebSocketOutput>()
+	#outputs = new Set<Output>()
+	/** Ends what waits for a snapshot. */
+	#stopping = new AbortController()
 	/** Connections that Node's HTTP server has handed over, and so neither limits nor closes. */
 	#upgraded = new Set<Socket>()
 	#closing: Promise<void> | undefined
@@ -49,6 +64,9 @@ export class Server {
 		this.#pool = new WorkerPool({path: worker, maxPipelines: config.maxPipelines, log})
 		// What a check's worker writes is in the check's answer too.
 		this.#templates = new TemplateLibrary(config.pipelinesDir, () => new Worker(worker, log.child({}, {level: 'silent'})), log)
+		const {openTimeoutMs, frameTimeoutMs, share, lingerMs, retryForMs} = config
+		const onVariantFailed = (template: string, detail: string) => { this.#templates.markFailed(template, detail) }
+		this.#streams = new Streams({context: {pool: this.#pool, codecs: new CodecMemory(), onVariantFailed, openTimeoutMs, frameTimeoutMs}, share, lingerMs, retryForMs, log})
 		const answer = this.#app().callback()
 		this.#http = http.createServer((request, response) => void answer(request, response))
 		this.#http.on('upgrade', (request: http.IncomingMessage, socket: Socket, head: Buffer) => {
@@ -84,7 +102,9 @@ export class Server {
 
 	async #close(): Promise<void> {
 		const ended = new Promise<void>(resolve => { this.#http.close(() => { resolve() }) })
+		this.#stopping.abort(new SluiceError('shutting_down', 'the server is shutting down'))
 		await Promise.all([...this.#outputs].map(async output => output.close()))
+		await this.#streams.close()
 		await Promise.all([this.#pool.close(), this.#templates.close()])
 		this.#http.closeAllConnections()
 		for (const socket of this.#upgraded) socket.destroy()
@@ -124,6 +144,8 @@ export class Server {
 		const router = new Router()
 		router.get('/', context => { context.body = {status: 'ok', message: 'Video Streaming Server is running.'} })
 		router.get('/ws/stream', async context => this.#stream(context))
+		router.get('/stream.mjpeg', async context => this.#mjpeg(context))
+		router.get('/snapshot.jpg', async context => this.#snapshot(context))
 		router.get('/pipelines', async context => { context.body = {pipelines: await this.#templates.describe()} })
 		app.use(this.#answerErrors())
 		const handshake = websocket('ws', {wsOptions: webSocketOptions})
@@ -151,7 +173,8 @@ export class Server {
 				context.status = error.status
 				if (error.status === 503) context.set('Retry-After', String(retryAfterSeconds))
 				if (error.code === 'upgrade_required') context.set('Upgrade', 'websocket')
-				context.body = errorBody(error)
+				context.set('Cache-Control', 'no-store')
+				context.body = errorBody(error, (context.state as {sentUrl?: string}).sentUrl)
 			}
 		}
 	}
@@ -160,7 +183,6 @@ export class Server {
 		const upgrade = (context as {ws?: () => Promise<WebSocket>}).ws
 		if (!upgrade) throw new SluiceError('upgrade_required', 'open it as a WebSocket: ws://host:port/ws/stream?rtsp_url=…')
 		if (this.#closing) throw new SluiceError('shutting_down', 'the server is shutting down')
-		const {openTimeoutMs, frameTimeoutMs} = this.#config
 		// The query is read while the handshake goes on; a failure is told over the WebSocket.
 		const request = readStreamRequest(context.query, this.#templates)
 		request.catch(() => undefined)
@@ -170,16 +192,51 @@ export class Server {
 		const socket = await Promise.race([upgrade(), new Promise<undefined>(resolve => { tcp.once('close', () => { resolve(undefined) }) })])
 		if (!socket) return
 		const sentUrl = context.query['rtsp_url']
-		const output = new WebSocketOutput(socket, request, typeof sentUrl === 'string' ? sentUrl : '', {
-			pool: this.#pool,
-			codecs: this.#codecs,
-			onVariantFailed: (template, detail) => { this.#templates.markFailed(template, detail) },
-			openTimeoutMs,
-			frameTimeoutMs,
-			log: this.#log.child({viewer: `${tcp.remoteAddress ?? '?'}:${tcp.remotePort ?? '?'}`})
-		})
+		this.#track(new WebSocketOutput(socket, {tcp, request, sentUrl: typeof sentUrl === 'string' ? sentUrl : '', streams: this.#streams, log: this.#viewerLog(context)}))
+	}
+
+	async #mjpeg(context: Context): Promise<void> {
+		const request = await this.#readImageRequest(context, context.query)
+		const log = this.#viewerLog(context).child({camera: request.source.label})
+		const output = new MjpegOutput(context.res, {request, headOnly: context.method === 'HEAD', streams: this.#streams, log})
+		this.#track(output)
+		await output.opened
+		context.respond = false
+	}
+
+	async #snapshot(context: Context): Promise<void> {
+		const {max_age_ms, timeout_ms, ...query} = context.query
+		const maxAgeMs = readNumber('max_age_ms', max_age_ms, 0, maxSnapshotAgeMs) ?? 0
+		const timeoutMs = readNumber('timeout_ms', timeout_ms, 1, maxSnapshotTimeoutMs) ?? this.#config.openTimeoutMs
+		const request = await this.#readImageRequest(context, query)
+		const gone = new AbortController()
+		context.res.once('close', () => { gone.abort(new SluiceError('internal_error', 'the viewer has gone')) })
+		const signal = AbortSignal.any([gone.signal, this.#stopping.signal])
+		const log = this.#viewerLog(context).child({camera: request.source.label})
+		const frame = await takeSnapshot({request, maxAgeMs, timeoutMs, signal, streams: this.#streams, log})
+		context.set({...frameHeaders(frame), 'Cache-Control': 'no-store'})
+		context.type = 'image/jpeg'
+		context.body = Buffer.from(frame.data.buffer, frame.data.byteOffset, frame.data.byteLength)
+	}
+
+	/** @throws SluiceError `shutting_down`, and what a query can have wrong */
+	async #readImageRequest(context: Context, query: Query): Promise<StreamRequest> {
+		if (this.#closing) throw new SluiceError('shutting_down', 'the server is shutting down')
+		const request = await readStreamRequest(query, this.#templates)
+		if (!request.images) throw new SluiceError('bad_request', `the template ${request.plain.template} gives coded video, and this address gives images`)
+		// From here on a failure is one to open a stream.
+		const sentUrl = query['rtsp_url']
+		if (typeof sentUrl === 'string') (context.state as {sentUrl?: string}).sentUrl = sentUrl
+		return request
+	}
+
+	#track(output: Output): void {
 		this.#outputs.add(output)
 		void output.closed.then(() => this.#outputs.delete(output))
+	}
+
+	#viewerLog({req: {socket}}: Context): Logger {
+		return this.#log.child({viewer: `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? '?'}`})
 	}
 }
 

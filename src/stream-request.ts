@@ -11,6 +11,10 @@ export interface StreamRequest {
 	plain: Choice
 	/** Where a family was asked for: its other variants that this host can run and that take the same parameters, the best first. */
 	variants: Choice[]
+	/** Whether frames are images, each complete in itself; else they are coded video. */
+	images: boolean
+	/** Equal for requests that one stream can serve: the same camera, credentials, template and parameters. */
+	key: string
 }
 
 /** A template, filled: ready for GStreamer. */
@@ -47,10 +51,19 @@ export async function readStreamRequest(query: Query, templates: TemplateSource)
 	const source = given ?? noCamera
 	const own = new Map([...values].filter(([name]) => name !== 'rtsp_url' && name !== 'pipeline'))
 	for (const name of own.keys()) {
-		if (reservedParameters.includes(name)) throw new SluiceError('bad_request', `${name} is not supported by this server`)
+		if (reservedParameters.includes(name)) throw new SluiceError('bad_request', `${name} is not supported here`)
 	}
 	chooseTransport(own, source, template)
-	return {source, plain: choice(template, own), variants: templates.variants(template.name).flatMap(variant => takes(variant, own) ? choice(variant, own) : [])}
+	const plain = choice(template, own)
+	const {location, user, password} = source
+	return {
+		source,
+		plain,
+		variants: templates.variants(template.name).flatMap(variant => takes(variant, own) ? choice(variant, own) : []),
+		images: template.output.startsWith('image/'),
+		// The launch text tells one version of a template from the next.
+		key: JSON.stringify([location, user, password, template.name, plain.launch])
+	}
 }
 
 function choice(template: Template, values: ReadonlyMap<string, string>): Choice {
@@ -83,4 +96,14 @@ function chooseTransport(values: Map<string, string>, {transport}: CameraSource,
 	const given = values.get('transport')
 	if (given !== undefined && given !== transport) throw new SluiceError('bad_request', `transport=${given.slice(0, 64)} contradicts the scheme of rtsp_url, which asks for ${transport}`)
 	values.set('transport', transport)
+}
+
+/**
+ * A whole number of the query; undefined where it is not given.
+ * @throws SluiceError `bad_request`
+ */
+export function readNumber(name: string, text: string | readonly string[] | undefined, low: number, high: number): number | undefined {
+	if (text === undefined) return undefined
+	if (typeof text === 'string' && /^\d{1,10}$/.test(text) && Number(text) >= low && Number(text) <= high) return Number(text)
+	throw new SluiceError('bad_request', `${name} must be a whole number from ${low} to ${high}`)
 }

@@ -1,169 +1,213 @@
-import type {CodecMemory} from './codec-memory.js'
-import {asSluiceError, type ErrorCode, SluiceError} from './errors.js'
+import {SluiceError, type ErrorCode, asSluiceError} from './errors.js'
 import type {Logger} from './log.js'
-import {type Frame, Pipeline} from './pipeline.js'
-import type {Choice, StreamRequest} from './stream-request.js'
-import type {WorkerPool} from './worker-pool.js'
+import type {Frame} from './pipeline.js'
+import {Playback, type PlaybackContext} from './playback.js'
+import type {StreamRequest} from './stream-request.js'
 
-/** Failures of a variant that say nothing of the camera: another variant may do better. */
-const variantFailures: readonly ErrorCode[] = ['template_invalid', 'pipeline_failed', 'camera_unsupported']
+/** Pause before the first retry; each further one doubles it, up to the longest. */
+const firstPauseMs = 500
+const longestPauseMs = 5000
+/** A retry that played for so long counts as sound: the next loss starts with the shortest pause again. */
+const soundAfterMs = 10_000
+/** What is kept of coded video for late viewers, since the last key frame; a longer group is not kept at all. */
+const maxKeptBytes = 16 * 1024 * 1024
+const maxKeptFrames = 1800
 
-export interface StreamOptions {
-	request: StreamRequest
-	pool: WorkerPool
-	codecs: CodecMemory
-	/** Told of a variant that did not start. */
-	onVariantFailed: (template: string, detail: string) => void
-	openTimeoutMs: number
-	frameTimeoutMs: number
-	log: Logger
+/** Failures that another try does not mend: somebody has to change something first. */
+const finalFailures: readonly ErrorCode[] = ['camera_unauthorized', 'template_invalid', 'shutting_down', 'internal_error', 'bad_request']
+
+export type StreamState = 'starting' | 'playing' | 'retrying' | 'closed' | 'failed'
+
+/** Whoever receives a stream's frames. None of its functions may throw or wait. */
+export interface Subscriber {
 	onFrame: (frame: Frame) => void
-	/** Called once, and never after close(). The stream has closed itself by then. */
+	/** Called once, and never after detach(). The subscriber is detached by then. */
 	onFailure: (error: SluiceError) => void
 }
 
+export interface StreamOptions {
+	request: StreamRequest
+	context: PlaybackContext
+	/** For how long a camera that has played is tried again; 0 not at all. */
+	retryForMs: number
+	/** How long the stream lives on without subscribers. */
+	lingerMs: number
+	/** Whether subscribers may come late, for whom pictures are kept. */
+	shared: boolean
+	log: Logger
+}
+
 /**
- * What a viewer is attached to: a camera through the best variant of a template's family.
+ * What viewers are attached to: a camera with its restarts, however many watch.
  *
- * Where the camera's codec is not known yet, the plain variant starts at once, for it takes any codec. Its first frame
- * tells the codec; if a better variant takes that, it is started beside, and replaces the plain one with its own first frame.
+ * `starting → playing → retrying → playing … → closed`, or `failed`. The first attempt fails at once, with its reason; one
+ * that has played is tried again with growing, jittered pauses. It ends by itself when its last subscriber is gone.
  */
 export class Stream {
+	/** Resolves when the stream has ended, by close() or by a failure, and none of its processes is left. */
+	readonly ended: Promise<void>
 	#options: StreamOptions
-	/** The pipeline whose frames go to the viewer, or that is the first to start. */
-	#current: Pipeline | undefined
-	/** A better variant that is starting. */
-	#successor: Pipeline | undefined
-	/** Every pipeline that may still have a process. */
+	#resolveEnded: () => void = () => undefined
+	#subscribers = new Set<Subscriber>()
+	#state: StreamState = 'starting'
+	#playback: Playback
+	/** Playbacks whose processes have not ended yet. */
 	#closing = new Set<Promise<void>>()
-	/** The templates that were started. */
-	#tried = new Set<string>()
-	#closed = false
+	#sequence = 0
+	/** The newest image, or the coded video since the last key frame. */
+	#kept: Frame[] = []
+	#keptBytes = 0
+	/** When the loss began that is being retried; undefined while the stream is sound. */
+	#lostMs: number | undefined
+	#lastFailure: SluiceError | undefined
+	#playingSinceMs = 0
+	#retries = 0
+	/** Of the pause before a retry. */
+	#retry: NodeJS.Timeout | undefined
+	/** Ends the retries. */
+	#deadline: NodeJS.Timeout | undefined
+	#linger: NodeJS.Timeout | undefined
 
 	/** @throws SluiceError `over_capacity`, `shutting_down` */
 	constructor(options: StreamOptions) {
 		this.#options = options
-		const {request, codecs} = options
-		const codec = codecs.recall(request.source)
-		this.#begin(codec === undefined ? [request.plain] : [...this.#variantsFor(codec), request.plain])
+		this.ended = new Promise(resolve => { this.#resolveEnded = resolve })
+		this.#playback = this.#play()
 	}
 
-	/** Stops, and waits until every process of it has ended. */
+	get state(): StreamState {
+		return this.#state
+	}
+
+	get subscribers(): number {
+		return this.#subscribers.size
+	}
+
+	/** From the next frame on; a late subscriber receives what was kept, at once, so that it can show a picture. */
+	attach(subscriber: Subscriber): void {
+		clearTimeout(this.#linger)
+		this.#subscribers.add(subscriber)
+		if (this.#state !== 'playing') return
+		for (const frame of this.#kept) subscriber.onFrame(frame)
+	}
+
+	detach(subscriber: Subscriber): void {
+		if (!this.#subscribers.delete(subscriber) || this.#subscribers.size > 0) return
+		const {lingerMs} = this.#options
+		if (lingerMs === 0) void this.close()
+		else this.#linger = setTimeout(() => { void this.close() }, lingerMs)
+	}
+
+	/** Changes a property of an element while it plays. */
+	set(element: string, property: string, value: number): void {
+		this.#playback.set(element, property, value)
+	}
+
+	/** Ends it, without a word to subscribers, and waits until its processes have ended. */
 	async close(): Promise<void> {
-		this.#end()
-		await Promise.all(this.#closing)
-	}
-
-	#variantsFor(codec: string): Choice[] {
-		const {variants, plain} = this.#options.request
-		return variants.filter(({codecs, rank}) => rank > plain.rank && (codecs?.includes(codec) ?? true))
-	}
-
-	/** Starts the first of the choices; should it not start, the next. */
-	#begin([choice, ...others]: Choice[]): void {
-		if (!choice) return
-		const {request, codecs, onVariantFailed, onFrame, onFailure} = this.#options
-		let playing = false
-		const pipeline: Pipeline = this.#play(choice, {
-			onFrame: frame => {
-				if (!playing) {
-					playing = true
-					this.#onFirstFrame(choice, frame)
-				}
-				if (this.#current === pipeline) onFrame(frame)
-			},
-			onFailure: error => {
-				if (this.#closed || this.#current !== pipeline) return
-				// A camera that allows one session only ends the first for the second, which then goes on alone.
-				if (this.#successor) {
-					this.#current = undefined
-					return
-				}
-				if (playing || others.length === 0 || !variantFailures.includes(error.code)) {
-					this.#end()
-					onFailure(error)
-					return
-				}
-				// The camera may have been set to another codec since it was learnt; then the variant is not to blame.
-				if (error.code === 'camera_unsupported') codecs.forget(request.source)
-				else onVariantFailed(choice.template, error.detail)
-				this.#current = undefined
-				try {
-					this.#begin(others)
-				} catch (failure) {
-					this.#end()
-					onFailure(asSluiceError(failure))
-				}
-			}
-		})
-		this.#current = pipeline
-	}
-
-	#onFirstFrame(choice: Choice, {codec}: Frame): void {
-		if (codec === undefined) return
-		const {request, codecs} = this.#options
-		codecs.learn(request.source, codec)
-		const better = this.#variantsFor(codec).find(({template}) => !this.#tried.has(template))
-		if (better && choice === request.plain) this.#succeed(better)
-	}
-
-	#succeed(choice: Choice): void {
-		const {onVariantFailed, onFrame, onFailure, log} = this.#options
-		try {
-			const successor: Pipeline = this.#play(choice, {
-				onFrame: frame => {
-					if (this.#successor === successor) {
-						this.#drop(this.#current)
-						this.#current = successor
-						this.#successor = undefined
-					}
-					if (this.#current === successor) onFrame(frame)
-				},
-				onFailure: error => {
-					if (this.#closed) return
-					const starting = this.#successor === successor
-					if (starting && variantFailures.includes(error.code)) onVariantFailed(choice.template, error.detail)
-					if (starting && this.#current) {
-						// The viewer does not notice: the plain variant plays on.
-						this.#successor = undefined
-						return
-					}
-					this.#end()
-					onFailure(error)
-				}
-			})
-			this.#successor = successor
-		} catch (error) {
-			log.debug({template: choice.template, detail: asSluiceError(error).detail}, 'no better variant')
-		}
+		this.#end('closed')
+		await this.ended
 	}
 
 	/** @throws SluiceError `over_capacity`, `shutting_down` */
-	#play({template, launch}: Choice, {onFrame, onFailure}: Pick<StreamOptions, 'onFrame' | 'onFailure'>): Pipeline {
-		const {pool, request, openTimeoutMs, frameTimeoutMs, log} = this.#options
-		const worker = pool.take()
-		this.#tried.add(template)
-		const pipelineLog = log.child({template, worker: worker.pid})
-		pipelineLog.info('opening')
-		const ended = worker.exited.then(() => { this.#closing.delete(ended) })
-		this.#closing.add(ended)
-		return new Pipeline(worker, {launch, source: request.source, openTimeoutMs, frameTimeoutMs, log: pipelineLog, onFrame, onFailure: error => { onFailure(withTemplate(error, template)) }})
+	#play(): Playback {
+		const {request, context, log} = this.#options
+		return new Playback({
+			...context,
+			request,
+			log,
+			onFrame: frame => { this.#onFrame(frame) },
+			onFailure: error => { this.#onFailure(error) }
+		})
 	}
 
-	#drop(pipeline: Pipeline | undefined): void {
-		void pipeline?.close()
+	#onFrame(raw: Frame): void {
+		const now = performance.now()
+		if (this.#state !== 'playing') {
+			this.#state = 'playing'
+			this.#playingSinceMs = now
+			clearTimeout(this.#deadline)
+		} else if (this.#lostMs !== undefined && now - this.#playingSinceMs > soundAfterMs) {
+			this.#lostMs = undefined
+			this.#retries = 0
+		}
+		// A restarted pipeline counts from 0 again.
+		const frame = {...raw, sequence: this.#sequence++}
+		this.#keep(frame)
+		for (const subscriber of this.#subscribers) subscriber.onFrame(frame)
 	}
 
-	#end(): void {
-		this.#closed = true
-		this.#drop(this.#current)
-		this.#drop(this.#successor)
-		this.#current = undefined
-		this.#successor = undefined
+	#keep(frame: Frame): void {
+		if (!this.#options.shared) return
+		if (frame.keyFrame) {
+			this.#kept = [frame]
+			this.#keptBytes = frame.data.byteLength
+			return
+		}
+		// Without its beginning a group is of no use.
+		if (this.#kept.length === 0) return
+		this.#keptBytes += frame.data.byteLength
+		if (this.#keptBytes > maxKeptBytes || this.#kept.length >= maxKeptFrames) this.#kept = []
+		else this.#kept.push(frame)
 	}
-}
 
-/** GStreamer's parser knows no file: "syntax error" alone would not say whose. */
-function withTemplate(error: SluiceError, template: string): SluiceError {
-	return error.code === 'template_invalid' ? new SluiceError(error.code, `${template}.gst: ${error.detail}`) : error
+	#onFailure(error: SluiceError): void {
+		this.#track(this.#playback)
+		const {retryForMs, log} = this.#options
+		if (this.#state === 'starting' || retryForMs === 0 || finalFailures.includes(error.code)) {
+			this.#fail(error)
+			return
+		}
+		const now = performance.now()
+		this.#lostMs ??= now
+		const leftMs = this.#lostMs + retryForMs - now
+		const pauseMs = Math.min(longestPauseMs, firstPauseMs * 2 ** this.#retries++) * (0.75 + Math.random() / 2)
+		if (pauseMs > leftMs) {
+			this.#giveUp(error)
+			return
+		}
+		log.warn({code: error.code, detail: error.detail, retry: this.#retries, pauseMs: Math.round(pauseMs)}, 'retrying')
+		if (this.#state === 'playing') {
+			this.#kept = []
+			this.#deadline = setTimeout(() => { this.#giveUp(this.#lastFailure ?? error) }, leftMs)
+		}
+		this.#lastFailure = error
+		this.#state = 'retrying'
+		this.#retry = setTimeout(() => { this.#tryAgain() }, pauseMs)
+	}
+
+	#tryAgain(): void {
+		try {
+			this.#playback = this.#play()
+		} catch (error) {
+			this.#onFailure(asSluiceError(error))
+		}
+	}
+
+	#giveUp(last: SluiceError): void {
+		const code = last.code === 'pipeline_failed' ? last.code : 'camera_lost'
+		this.#fail(new SluiceError(code, `not back within ${this.#options.retryForMs / 1000} s: ${last.detail}`))
+	}
+
+	#fail(error: SluiceError): void {
+		const told = [...this.#subscribers]
+		this.#end('failed')
+		for (const subscriber of told) subscriber.onFailure(error)
+	}
+
+	#end(state: 'closed' | 'failed'): void {
+		if (this.#state === 'closed' || this.#state === 'failed') return
+		this.#state = state
+		this.#subscribers.clear()
+		this.#kept = []
+		for (const timer of [this.#retry, this.#deadline, this.#linger]) clearTimeout(timer)
+		this.#track(this.#playback)
+		void Promise.all(this.#closing).then(() => { this.#resolveEnded() })
+	}
+
+	/** A playback that has failed may have a process left for a moment. */
+	#track(playback: Playback): void {
+		const closed = playback.close().then(() => { this.#closing.delete(closed) })
+		this.#closing.add(closed)
+	}
 }

@@ -40,8 +40,8 @@ const textTags: ReadonlyMap<string, {pattern: RegExp; expected: string}> = new M
 	['rank', {pattern: /^\d{1,4}$/, expected: 'a whole number from 0 to 9999'}]
 ])
 
-/** What `/ws/stream` itself takes from the query; a template cannot declare these. */
-export const reservedParameters: readonly string[] = ['rtsp_url', 'camera', 'pipeline', 'token']
+/** What the server itself takes from the query; a template cannot declare these. */
+export const reservedParameters: readonly string[] = ['rtsp_url', 'camera', 'pipeline', 'token', 'adaptive', 'max_age_ms', 'timeout_ms']
 
 const extension = '.gst'
 const maxTemplateBytes = 64 * 1024

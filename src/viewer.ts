@@ -1,25 +1,45 @@
+import type {Credit} from './credit.js'
 import type {Frame} from './pipeline.js'
+
+/** How long coded video may wait in a viewer's place; then it is dropped up to the next key frame. */
+const maxCodedWaitMs = 1000
+const maxCodedWaitBytes = 8 * 1024 * 1024
 
 /** Writes a frame to a viewer's transport, and calls back when the transport has taken it, or cannot. */
 export type SendFrame = (frame: Frame, done: (error?: Error | null) => void) => void
 
+export interface ViewerOptions {
+	send: SendFrame
+	/** True for images: the newest takes the place of the one that waits. Else coded video: dropped up to the next key frame. */
+	images: boolean
+	/** Tells when the link can take another frame; without it the transport's own buffer does. */
+	credit?: Credit
+}
+
 /**
- * The pace of one viewer of images. One frame is on its way; meanwhile one more has a place to wait, and a newer frame
- * takes that place: the older is dropped and counted. So a slow viewer misses frames, and holds no memory but two.
+ * The pace and the drop policy of one viewer. One frame is on its way into the transport; others wait in a bounded place.
+ *
+ * Images: one has a place, and a newer one takes it. Coded video: a second of it has a place; when that is full it is
+ * emptied, and frames are dropped up to the next key frame, for a hole would tear the pictures behind it.
  */
 export class Viewer {
+	/** Frames that were offered. */
+	offered = 0
 	/** Frames that the transport has taken. */
 	sent = 0
-	/** Frames that a newer one replaced. */
+	/** Frames that never will be sent. */
 	dropped = 0
-	#send: SendFrame
-	#waiting: Frame | undefined
+	#options: ViewerOptions
+	#waiting: {frame: Frame; sinceMs: number}[] = []
+	#waitingBytes = 0
+	#needsKeyFrame: boolean
 	#busy = false
 	#busySinceMs = 0
 	#closed = false
 
-	constructor(send: SendFrame) {
-		this.#send = send
+	constructor(options: ViewerOptions) {
+		this.#options = options
+		this.#needsKeyFrame = !options.images
 	}
 
 	/** For how long the frame on its way has not been taken. */
@@ -30,23 +50,29 @@ export class Viewer {
 	/** Never waits, never throws. */
 	offer(frame: Frame): void {
 		if (this.#closed) return
-		if (this.#waiting) this.dropped++
-		this.#waiting = frame
-		this.#drain()
+		this.offered++
+		this.#options.credit?.onOffer()
+		if (this.#options.images) this.#dropWaiting()
+		else if (!this.#takesCoded(frame)) {
+			this.dropped++
+			return
+		}
+		this.#waiting.push({frame, sinceMs: performance.now()})
+		this.#waitingBytes += frame.data.byteLength
+		this.drain()
 	}
 
-	close(): void {
-		this.#closed = true
-		this.#waiting = undefined
-	}
-
-	#drain(): void {
-		const frame = this.#waiting
-		if (!frame || this.#busy) return
-		this.#waiting = undefined
+	/** Sends what waits, as far as the transport and the credit allow. */
+	drain(): void {
+		const {send, credit} = this.#options
+		if (this.#busy || this.#closed || this.#waiting.length === 0) return
+		if (credit && !credit.allows()) return
+		const next = this.#waiting.shift()
+		if (!next) return
+		this.#waitingBytes -= next.frame.data.byteLength
 		this.#busy = true
 		this.#busySinceMs = performance.now()
-		this.#send(frame, error => {
+		send(next.frame, error => {
 			this.#busy = false
 			// A transport that fails says so by closing, which is its output's affair.
 			if (error) {
@@ -54,7 +80,30 @@ export class Viewer {
 				return
 			}
 			this.sent++
-			this.#drain()
+			this.drain()
 		})
+		credit?.onSent()
+	}
+
+	close(): void {
+		this.#closed = true
+		this.#waiting = []
+	}
+
+	#takesCoded(frame: Frame): boolean {
+		const [oldest] = this.#waiting
+		const late = oldest !== undefined && performance.now() - oldest.sinceMs > maxCodedWaitMs
+		if (late || this.#waitingBytes > maxCodedWaitBytes) {
+			this.#dropWaiting()
+			this.#needsKeyFrame = true
+		}
+		if (this.#needsKeyFrame && frame.keyFrame) this.#needsKeyFrame = false
+		return !this.#needsKeyFrame
+	}
+
+	#dropWaiting(): void {
+		this.dropped += this.#waiting.length
+		this.#waiting = []
+		this.#waitingBytes = 0
 	}
 }

@@ -8,6 +8,8 @@ export type ToWorker =
 	| {type: 'start'; launch: string; source: {location: string; user?: string; password?: string}}
 	/** Tells what is missing here for a launch text, without playing it. */
 	| {type: 'check'; launch: string; elements: string[]}
+	/** Changes a property of an element of the pipeline that plays. */
+	| {type: 'set'; element: string; property: string; value: number}
 	/** Stops the pipeline and ends the process. */
 	| {type: 'stop'}
 
@@ -22,7 +24,7 @@ export type FromWorker =
 	 * One sample of the appsink. `caps` comes with the first frame, and whenever they change; with the first frame, too, the
 	 * name in RTP of the codec that the camera sends, where it is known: H264, H265, JPEG.
 	 */
-	| {type: 'frame'; sequence: number; timeMs: number; data: Uint8Array; caps?: Caps; codec?: string}
+	| {type: 'frame'; sequence: number; timeMs: number; keyFrame: boolean; data: Uint8Array; caps?: Caps; codec?: string}
 	/** A message of the pipeline's bus that says how the pipeline fares. */
 	| {type: 'bus'; message: BusMessage}
 

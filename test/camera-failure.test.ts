@@ -130,7 +130,7 @@ test.serial('TLS: a self-signed certificate is refused and named; rtsps to a cam
 
 test.serial('a camera that ends its stream is lost at once', async t => {
 	const camera = await startCamera(t, small)
-	const sluice = await startSluice(t)
+	const sluice = await startSluice(t, ['--retry-for', '0'])
 	const viewer = view(t, sluice.stream({rtsp_url: camera.url('/two-seconds')}))
 	await viewer.received(20)
 	const {code, error} = await viewer.closed
@@ -140,7 +140,7 @@ test.serial('a camera that ends its stream is lost at once', async t => {
 
 test.serial('a camera that dies is lost at once', async t => {
 	const camera = await startCamera(t, small)
-	const sluice = await startSluice(t)
+	const sluice = await startSluice(t, ['--retry-for', '0'])
 	const viewer = view(t, sluice.stream({rtsp_url: camera.url('/h264')}))
 	await viewer.received(20)
 	const killedMs = performance.now()
@@ -153,7 +153,7 @@ test.serial('a camera that dies is lost at once', async t => {
 
 test.serial('a camera that freezes is lost within 5 seconds', async t => {
 	const camera = await startCamera(t, small)
-	const sluice = await startSluice(t)
+	const sluice = await startSluice(t, ['--retry-for', '0'])
 	const viewer = view(t, sluice.stream({rtsp_url: camera.url('/h264')}))
 	await viewer.received(20)
 	const frozenMs = performance.now()

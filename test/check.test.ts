@@ -1,9 +1,12 @@
 import {execFile} from 'node:child_process'
+import {once} from 'node:events'
 import {mkdir, mkdtemp, symlink, writeFile} from 'node:fs/promises'
+import net, {type AddressInfo} from 'node:net'
 import {tmpdir} from 'node:os'
 import path from 'node:path'
 import process from 'node:process'
 import test from 'ava'
+import {startCamera, startProgram} from './processes.js'
 
 /** The real program's lines and exit code. */
 async function sluice(...args: string[]): Promise<{code: number; lines: string[]}> {
@@ -61,3 +64,88 @@ test.serial('sluice check looks at every template; a missing element fails it on
 	t.is((await sluice('check')).code, 0)
 	t.deepEqual(await sluice('check', '../x'), {code: 1, lines: ['../x.gst: pipeline must be the name of a template: letters, digits, ".", "_" and "-"']})
 })
+
+const small = ['--width', '640', '--height', '360', '--kbit', '1000']
+
+const number = String.raw`\d+(\.\d+)?`
+const thirty = '(2[89]|3[0-2])'
+const kilobytes = `${number} kB`
+const cost = [`  first picture: after ${number} s with jpeg\\.gst`, `  CPU: [1-9]\\d* % of one core with jpeg\\.gst, for ${thirty}\\.\\d pictures/s`]
+const coded = [
+	`  key frames: every ${number} frames \\(1\\.[01] s\\), median ${kilobytes}, largest ${kilobytes}`,
+	`  other frames: median ${kilobytes}, largest ${kilobytes}`
+]
+
+for (const [mount, codec, reordered, frames] of [
+	['/h264', String.raw`H\.264, profile constrained-baseline, level 3`, 'no', coded],
+	['/b-frames', String.raw`H\.264, profile main, level 3`, 'yes: .*', coded],
+	['/h265', String.raw`H\.265, profile main, level 3`, 'no', coded],
+	['/h265-b-frames', String.raw`H\.265, profile main, level 3`, 'yes: .*', coded],
+	['/mjpeg', 'JPEG', 'no', [`  frames: median ${kilobytes}, largest ${kilobytes}`]]
+] as const) {
+	test.serial(`sluice check --url: ${mount}`, async t => {
+		const camera = await startCamera(t, small)
+		const {code, lines} = await sluice('check', '--url', camera.url(mount))
+		const expected = [
+			`rtsp://127\\.0\\.0\\.1:${camera.port}${mount}: plays`,
+			`  codec: ${codec}`,
+			'  size: 640x360',
+			`  rate: ${thirty}\\.\\d frames/s, ${number} Mbit/s, longest gap \\d+ ms`,
+			`  B-frames: ${reordered}`,
+			...frames,
+			...cost
+		]
+		t.is(lines.length, expected.length, lines.join('\n'))
+		for (const [index, pattern] of expected.entries()) t.regex(lines[index] ?? '', new RegExp(`^${pattern}$`))
+		t.is(code, 0)
+		// The second connection comes when the first has ended.
+		const events = camera.lines.map(line => line['event']).filter(event => event === 'play' || event === 'closed')
+		t.deepEqual(events.slice(0, 3), ['play', 'closed', 'play'])
+	})
+}
+
+test.serial('sluice check --url: a camera that fails is one line with code and detail, without any secret', async t => {
+	const camera = await startCamera(t, small)
+	for (const [url, line] of [
+		[camera.url('/secret', 'demo:hunter2'), `rtsp://127.0.0.1:${camera.port}/secret: camera_unauthorized: the camera answered Unauthorized (401)`],
+		[camera.url('/none?user=demo&password=hunter2'), `rtsp://127.0.0.1:${camera.port}/none?…: camera_not_found: the camera answered Not Found (404)`],
+		[camera.url('/two-seconds', 'demo:hunter2'), `rtsp://127.0.0.1:${camera.port}/two-seconds: camera_lost: the camera ended the stream`],
+		['rtsp://demo:hunter2@127.0.0.1:1/', 'rtsp://127.0.0.1:1/: camera_unreachable: 127.0.0.1:1 refused the connection; is the port right?']
+	] as const) t.deepEqual(await sluice('check', '--url', url), {code: 1, lines: [line]})
+})
+
+test.serial('sluice check --url: a camera that says nothing is waited for as long as --open-timeout says', async t => {
+	const server = net.createServer(socket => { socket.on('error', () => undefined) }).listen(0, '127.0.0.1')
+	await once(server, 'listening')
+	t.teardown(() => server.close())
+	const {port} = server.address() as AddressInfo
+	t.deepEqual(await sluice('check', '--open-timeout', '1', '--url', `rtsp://127.0.0.1:${port}/`), {code: 1, lines: [`rtsp://127.0.0.1:${port}/: camera_timeout: no picture within 1 s`]})
+})
+
+test.serial('sluice check --url with a template looks at both; a good URL gets its password to the camera', async t => {
+	const camera = await startCamera(t, small)
+	const {code, lines} = await sluice('check', 'test', '--url', camera.url('/secret', 'demo:secret'))
+	t.deepEqual(lines.slice(0, 2), ['test.gst: can run here', `rtsp://127.0.0.1:${camera.port}/secret: plays`])
+	t.notRegex(lines.slice(2).join('\n'), /secret|demo/)
+	t.is(code, 0)
+	t.is((await sluice('check', 'nosuch', '--url', camera.url('/h264'))).code, 1)
+})
+
+test.serial('sluice check --url: wrong usage', async t => {
+	t.deepEqual(await sluice('check', '--url', 'http://demo:hunter2@127.0.0.1/'), {code: 2, lines: ['sluice: --url must begin with rtsp:// or rtsps:// (or with rtspt, rtspu, rtsph, rtspst, rtspsu, rtspsh, which choose the transport)']})
+	t.deepEqual(await sluice('check', '--url', 'rtsp://demo:hunter2@:99999/'), {code: 2, lines: ['sluice: --url must name a host, and a port from 1 to 65535 if any: rtsp://user:password@host:554/path']})
+	t.deepEqual(await sluice('check', '--url'), {code: 2, lines: ['sluice: --url needs a value']})
+	t.deepEqual(await sluice('--url', 'rtsp://demo:hunter2@127.0.0.1/'), {code: 2, lines: ['sluice: --url belongs to sluice check']})
+})
+
+for (const [signal, exitCode] of [['SIGINT', 130], ['SIGTERM', 143]] as const) {
+	test.serial(`sluice check --url: ${signal} ends it, and its worker with it`, async t => {
+		const camera = await startCamera(t, small)
+		const program = startProgram(t, process.execPath, ['dist/main.js', 'check', '--url', camera.url('/h264')])
+		await camera.line(line => line['event'] === 'play')
+		program.child.kill(signal)
+		t.is((await program.exit).code, exitCode)
+		await camera.line(line => line['event'] === 'closed', 1000)
+		t.deepEqual(program.text, [])
+	})
+}

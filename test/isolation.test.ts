@@ -8,7 +8,7 @@ import {until, view} from './viewer.js'
 const small = ['--width', '640', '--height', '360']
 
 test.serial('two viewers on two cameras: one camera is killed, the other viewer misses nothing', async t => {
-	const sluice = await startSluice(t)
+	const sluice = await startSluice(t, ['--retry-for', '0'])
 	const [doomed, steady] = await Promise.all([startCamera(t, small), startCamera(t, small)])
 	const first = view(t, sluice.stream({rtsp_url: doomed.url('/h264')}))
 	const second = view(t, sluice.stream({rtsp_url: steady.url('/h264')}))

@@ -184,17 +184,26 @@ for (const [how, leave] of [
 test.serial('a viewer that vanished without a word is noticed by its silence', async t => {
 	const camera = await startCamera(t, small)
 	const sluice = await startSluice(t)
-	const url = new URL(sluice.stream({rtsp_url: camera.url('/h264')}))
-	// It completes the handshake, reads everything, and never answers a ping.
-	const socket = net.connect(sluice.port, '127.0.0.1')
-	t.teardown(() => { socket.destroy() })
-	socket.resume()
-	socket.write(`GET ${url.pathname}${url.search} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n`)
+	const viewer = view(t, sluice.stream({rtsp_url: camera.url('/h264')}))
+	await viewer.received(10)
+	// From here on nothing is read and no ping answered, as where the link is cut.
+	viewer.socket.pause()
 	const startedMs = performance.now()
-	await camera.line(line => line['event'] === 'play')
 	await camera.line(line => line['event'] === 'teardown', 20_000)
 	const seconds = (performance.now() - startedMs) / 1000
 	t.true(seconds > 10 && seconds < 20, `${seconds} s`)
+})
+
+test.serial('a viewer whose pings are swallowed on the way still gets every picture', async t => {
+	const camera = await startCamera(t, small)
+	const sluice = await startSluice(t)
+	const viewer = view(t, sluice.stream({rtsp_url: camera.url('/h264')}), {autoPong: false})
+	await viewer.received(10)
+	const startedMs = performance.now()
+	// Longer than the silence that ends a viewer who once did answer.
+	await viewer.received(600, 30_000)
+	const rate = 590 / (performance.now() - startedMs) * 1000
+	t.true(rate > 20, `${rate} frames a second`)
 })
 
 test.serial('what a viewer sends is ignored, along with the handshake and later; too much of it ends the viewer', async t => {

@@ -37,7 +37,7 @@ async function startServer(t: ExecutionContext, worker: string, flags: string[] 
 	// Without variants, for a worker that checks one would be another child.
 	const directory = await mkdtemp(path.join(tmpdir(), 'sluice-'))
 	await copyFile('pipelines/jpeg.gst', path.join(directory, 'jpeg.gst'))
-	const command = readCommand(['--host', '127.0.0.1', '--port', '0', '--log-level', 'silent', '--pipelines', directory, ...flags], {})
+	const command = readCommand(['--host', '127.0.0.1', '--port', '0', '--log-level', 'silent', '--pipelines', directory, '--retry-for', '0', ...flags], {})
 	if (!('run' in command)) throw new Error('no configuration')
 	const server = new Server(command.run, createLog('silent'), `test/workers/${worker}.mjs`)
 	t.teardown(async () => server.close())
@@ -121,7 +121,7 @@ test.serial('a spare that dies is replaced', async t => {
 
 test.serial('a real worker killed with SIGKILL: its viewer is told at once, another one sees no gap', async t => {
 	const camera = await startCamera(t, ['--width', '640', '--height', '360'])
-	const sluice = await startSluice(t)
+	const sluice = await startSluice(t, ['--retry-for', '0'])
 	const url = sluice.stream({rtsp_url: camera.url('/h264')})
 	const victim = view(t, url)
 	await victim.received(5)

@@ -1,7 +1,7 @@
 import {once} from 'node:events'
 import {setTimeout as delay} from 'node:timers/promises'
 import type {ExecutionContext} from 'ava'
-import {WebSocket} from 'ws'
+import {type ClientOptions, WebSocket} from 'ws'
 
 /** What a viewer of the tests' own has received so far. */
 export interface TestViewer {
@@ -14,10 +14,10 @@ export interface TestViewer {
 	closed: Promise<{code: number; reason: string; error: Record<string, string> | undefined; afterMs: number}>
 }
 
-/** Opens a WebSocket as a plain client does, and closes it with the test. `keep` bounds how many frames are kept. */
-export function view(t: ExecutionContext, url: string, {keep = 1000} = {}): TestViewer {
+/** Opens a WebSocket as a plain client does, and closes it with the test. `keep` bounds how many frames are kept; the rest is for `ws`. */
+export function view(t: ExecutionContext, url: string, {keep = 1000, ...options}: {keep?: number} & ClientOptions = {}): TestViewer {
 	const openedMs = performance.now()
-	const socket = new WebSocket(url)
+	const socket = new WebSocket(url, options)
 	t.teardown(() => { socket.terminate() })
 	const frames: Buffer[] = []
 	const texts: string[] = []

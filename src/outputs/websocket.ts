@@ -1,12 +1,15 @@
 import type {WebSocket} from 'ws'
 import {asSluiceError, errorBody, type SluiceError} from '../errors.js'
 import type {Logger} from '../log.js'
-import type {CodecMemory} from '../codec-memory.js'
+import type {Socket} from 'node:net'
+import {Credit} from '../credit.js'
+import type {Frame} from '../pipeline.js'
 import {RateLimit} from '../rate-limit.js'
-import {Stream} from '../stream.js'
+import type {Stream, Subscriber} from '../stream.js'
 import type {StreamRequest} from '../stream-request.js'
+import type {Streams} from '../streams.js'
 import {Viewer} from '../viewer.js'
-import type {WorkerPool} from '../worker-pool.js'
+import type {Caps} from '../worker-messages.js'
 
 /** Options of the `ws` server: nothing is expected from viewers, so little is taken. */
 export const webSocketOptions = {maxPayload: 64 * 1024, perMessageDeflate: false, autoPong: false}
@@ -22,47 +25,59 @@ const maxMessagesPerSecond = 200
 const closeTimeoutMs = 1000
 
 export interface WebSocketOutputOptions {
-	pool: WorkerPool
-	codecs: CodecMemory
-	onVariantFailed: (template: string, detail: string) => void
-	openTimeoutMs: number
-	frameTimeoutMs: number
+	/** The connection under the WebSocket. */
+	tcp: Socket
+	/** Read from the query; its failure is told to the viewer, as every later one. */
+	request: Promise<StreamRequest>
+	/** The viewer's `rtsp_url`, for the contract's error text. */
+	sentUrl: string
+	streams: Streams
 	log: Logger
 }
 
-/** One viewer on a WebSocket, with a stream of its own, from the handshake to the end of both. */
+/** One viewer on a WebSocket, from the handshake to its end. */
 export class WebSocketOutput {
-	/** Resolves when the socket is closed and the stream's processes have ended. */
+	/** Resolves when the socket is closed and the viewer detached from its stream. */
 	readonly closed: Promise<void>
 	#socket: WebSocket
 	#options: WebSocketOutputOptions
 	#log: Logger
 	#stream: Stream | undefined
-	#viewer: Viewer
+	#subscriber: Subscriber
+	#credit: Credit
+	#viewer: Viewer | undefined
 	#gone = false
 	#lastHeardMs = performance.now()
 	#openedMs = performance.now()
+	/** The caps that the viewer of coded video was told last. */
+	#told: Caps | undefined
 
-	/**
-	 * @param request read from the query; its failure is told to the viewer, as every later one
-	 * @param sentUrl the viewer's `rtsp_url`, for the contract's error text
-	 */
-	constructor(socket: WebSocket, request: Promise<StreamRequest>, sentUrl: string, options: WebSocketOutputOptions) {
+	constructor(socket: WebSocket, options: WebSocketOutputOptions) {
+		const {request, sentUrl, log} = options
 		this.#socket = socket
 		this.#options = options
-		this.#log = options.log
-		this.#viewer = new Viewer((frame, done) => { socket.send(frame.data, {binary: true}, done) })
+		this.#log = log
+		this.#credit = new Credit(payload => { socket.ping(payload, undefined, () => undefined) })
+		let playing = false
+		this.#subscriber = {
+			onFrame: frame => {
+				playing = true
+				this.#viewer?.offer(frame)
+			},
+			onFailure: error => { this.#fail(error, playing ? undefined : sentUrl) }
+		}
 		this.closed = new Promise(resolve => {
 			const onClose = (code: number) => {
 				this.#onClose(code)
-				void Promise.resolve(this.#stream?.close()).then(resolve)
+				resolve()
 			}
 			// What came along with the handshake may have ended the connection already.
 			if (socket.readyState === socket.CLOSED) queueMicrotask(() => { onClose(1006) })
 			else socket.once('close', onClose)
 		})
 		this.#watch()
-		request.then(value => { this.#start(value, sentUrl) }, (error: unknown) => { this.#fail(asSluiceError(error), sentUrl) })
+		this.#credit.start()
+		request.then(value => { this.#start(value) }, (error: unknown) => { this.#fail(asSluiceError(error), sentUrl) })
 	}
 
 	/** Says good-bye to the viewer: 1001, the server goes away. */
@@ -71,24 +86,27 @@ export class WebSocketOutput {
 		await this.closed
 	}
 
-	#start(request: StreamRequest, sentUrl: string): void {
+	#start(request: StreamRequest): void {
 		if (this.#gone) return
-		let playing = false
 		this.#log = this.#log.child({camera: request.source.label})
+		this.#viewer = new Viewer({send: (frame, done) => { this.#send(frame, done, request.images) }, images: request.images, credit: this.#credit})
 		try {
-			this.#stream = new Stream({
-				...this.#options,
-				request,
-				log: this.#log,
-				onFrame: frame => {
-					playing = true
-					this.#viewer.offer(frame)
-				},
-				onFailure: error => { this.#fail(error, playing ? undefined : sentUrl) }
-			})
+			this.#stream = this.#options.streams.attach(request, this.#subscriber, this.#log)
 		} catch (error) {
-			this.#fail(asSluiceError(error), sentUrl)
+			this.#fail(asSluiceError(error), this.#options.sentUrl)
 		}
+	}
+
+	#send(frame: Frame, done: (error?: Error | null) => void, images: boolean): void {
+		const {tcp} = this.#options
+		// The frame and the ping behind it leave in one write.
+		tcp.cork()
+		process.nextTick(() => { tcp.uncork() })
+		if (!images && frame.caps !== this.#told) {
+			this.#told = frame.caps
+			this.#socket.send(JSON.stringify({caps: frame.caps}), () => undefined)
+		}
+		this.#socket.send(frame.data, {binary: true}, done)
 	}
 
 	#fail(error: SluiceError, unopenedUrl?: string): void {
@@ -101,17 +119,22 @@ export class WebSocketOutput {
 	}
 
 	#closeSocket(code: number, reason: string): void {
-		this.#gone = true
-		this.#viewer.close()
+		this.#leave()
 		this.#socket.close(code, reason)
 		const timer = setTimeout(() => { this.#socket.terminate() }, closeTimeoutMs)
 		this.#socket.once('close', () => { clearTimeout(timer) })
 	}
 
-	#onClose(code: number): void {
+	/** No frame and no failure concerns this viewer any more. */
+	#leave(): void {
 		this.#gone = true
-		this.#viewer.close()
-		const {sent, dropped} = this.#viewer
+		this.#viewer?.close()
+		this.#stream?.detach(this.#subscriber)
+	}
+
+	#onClose(code: number): void {
+		this.#leave()
+		const {sent = 0, dropped = 0} = this.#viewer ?? {}
 		this.#log.info({closeCode: code, seconds: Math.round((performance.now() - this.#openedMs) / 1000), sent, dropped}, 'viewer gone')
 	}
 
@@ -121,26 +144,35 @@ export class WebSocketOutput {
 		const budget = new RateLimit(maxMessagesPerSecond)
 		const heard = () => {
 			this.#lastHeardMs = performance.now()
+		}
+		const unasked = () => {
+			heard()
 			if (this.#gone || budget.take()) return
 			this.#log.warn({perSecond: maxMessagesPerSecond}, 'viewer sends too much')
 			// What was received already is still read to its end.
-			this.#gone = true
-			this.#viewer.close()
+			this.#leave()
 			socket.terminate()
 		}
-		socket.on('message', heard)
-		socket.on('pong', heard)
+		socket.on('message', unasked)
+		socket.on('pong', payload => {
+			if (this.#credit.onPong(payload)) {
+				heard()
+				this.#viewer?.drain()
+			} else unasked()
+		})
 		socket.on('ping', data => {
-			heard()
+			unasked()
 			// Answers pile up in memory where a viewer pings and never reads.
 			if (!this.#gone && socket.bufferedAmount < webSocketOptions.maxPayload) socket.pong(data, undefined, () => undefined)
 		})
 		socket.on('error', error => { this.#log.info({reason: error.message}, 'viewer failed') })
 		const timer = setInterval(() => {
-			if (performance.now() - this.#lastHeardMs > silenceTimeoutMs) {
+			const {blind} = this.#credit
+			// Of a viewer that never answered a ping only the socket tells whether it is there.
+			if (!blind && performance.now() - this.#lastHeardMs > silenceTimeoutMs) {
 				this.#log.info('viewer vanished')
 				socket.terminate()
-			} else if (this.#viewer.stalledMs > stallTimeoutMs) {
+			} else if ((this.#viewer?.stalledMs ?? 0) > (blind ? silenceTimeoutMs : stallTimeoutMs)) {
 				this.#log.info('viewer reads nothing')
 				socket.terminate()
 			} else socket.ping(undefined, undefined, () => undefined)

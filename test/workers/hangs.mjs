@@ -2,7 +2,7 @@
 process.on('SIGTERM', () => undefined)
 process.on('message', message => {
 	if (message.type !== 'start') return
-	process.send({type: 'frame', sequence: 0, timeMs: 0, data: Buffer.from('picture'), caps: {}}, () => {
+	process.send({type: 'frame', sequence: 0, timeMs: 0, keyFrame: true, data: Buffer.from('picture'), caps: {}}, () => {
 		for (;;);
 	})
 })

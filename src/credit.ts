@@ -1,0 +1,123 @@
+/** How long a frame may take beyond the link's own round trip before no further one follows it. */
+const leastMarginMs = 50
+const greatestMarginMs = 300
+/** The same in intervals between frames: on a link that carries the rate just so, each frame takes one. */
+const marginIntervals = 1.5
+/** How many frames may be on their way, however long the round trip: 200 ms at 240 frames a second, and some. */
+const maxUnanswered = 64
+/** How many of them before any ping was answered. */
+const maxUnansweredAtFirst = 2
+/** A link that has answered no ping by then has somebody on it who swallows them. */
+const blindAfterMs = 1000
+/** Where frames have been held back, the round trip is measured anew after so long: the link may have become a longer one. */
+const probeAfterMs = 30_000
+
+/**
+ * How many frames may be on their way to one viewer.
+ *
+ * TCP and a browser buffer seconds of pictures, and a link too slow for them then shows the past. So each frame is followed
+ * by a ping, whose answer says that the viewer has taken all before it. A frame on its way for longer than the link's own
+ * round trip and a margin waits in a queue somewhere; while there is such a one, no further frame is sent. A long link thus
+ * carries as many frames as it holds, a slow one carries one or two. The round trip is the least that a ping took; the first
+ * one is sent ahead of any frame.
+ *
+ * Where pings are swallowed there is nothing to go by: then a frame may always be sent, and the transport's buffer paces.
+ */
+export class Credit {
+	#ping: (payload: Buffer) => void
+	#unanswered: {id: number; sentMs: number}[] = []
+	#lastId = 0
+	#startedMs = performance.now()
+	#roundTripMs: number | undefined
+	#intervalMs = 0
+	#lastOfferMs: number | undefined
+	#heldBackSinceMs: number | undefined
+	#probing = false
+
+	/** @param ping sends a ping with this payload, behind all that was sent before */
+	constructor(ping: (payload: Buffer) => void) {
+		this.#ping = ping
+	}
+
+	/** The link's own round trip, in milliseconds; undefined until the first answer. */
+	get roundTripMs(): number | undefined {
+		return this.#roundTripMs
+	}
+
+	/** Whether no ping was ever answered, and some should have been. */
+	get blind(): boolean {
+		return this.#roundTripMs === undefined && performance.now() - this.#startedMs > blindAfterMs
+	}
+
+	/** Measures the round trip of the link while nothing is on it. */
+	start(): void {
+		this.#startedMs = performance.now()
+		this.#send()
+	}
+
+	/** To be told of each frame that there is, sent or not: their rate is what the link should carry. */
+	onOffer(): void {
+		const now = performance.now()
+		if (this.#lastOfferMs !== undefined) this.#intervalMs += (Math.min(1000, now - this.#lastOfferMs) - this.#intervalMs) / 8
+		this.#lastOfferMs = now
+	}
+
+	/** Whether a frame may be sent now. Where not, an answer to a ping will change that. */
+	allows(): boolean {
+		if (this.blind) return true
+		const now = performance.now()
+		const probeIsDue = this.#heldBackSinceMs !== undefined && now - this.#heldBackSinceMs > probeAfterMs
+		const [oldest] = this.#unanswered
+		if (oldest === undefined) {
+			if (probeIsDue) this.#probe()
+			return !probeIsDue
+		}
+		const allowed = !probeIsDue && !this.#probing && this.#hasRoomBehind(now - oldest.sentMs)
+		if (!allowed) this.#heldBackSinceMs ??= now
+		return allowed
+	}
+
+	/** To be called right after a frame was handed to the transport. */
+	onSent(): void {
+		this.#send()
+	}
+
+	/** @returns whether it was an answer that was waited for: frames may be allowed now that were not before */
+	onPong(payload: Buffer): boolean {
+		const id = payload.length === 4 ? payload.readUInt32BE() : undefined
+		const index = this.#unanswered.findIndex(ping => ping.id === id)
+		const ping = this.#unanswered[index]
+		if (!ping) return false
+		// Of several pings a viewer may answer the newest only, says RFC 6455.
+		this.#unanswered.splice(0, index + 1)
+		const tookMs = performance.now() - ping.sentMs
+		if (this.#probing || this.#roundTripMs === undefined || tookMs < this.#roundTripMs) this.#roundTripMs = tookMs
+		this.#probing = false
+		return true
+	}
+
+	#hasRoomBehind(ageMs: number): boolean {
+		const count = this.#unanswered.length
+		// The ping ahead of all frames is one of these.
+		if (this.#roundTripMs === undefined) return count <= maxUnansweredAtFirst
+		const marginMs = Math.min(greatestMarginMs, Math.max(leastMarginMs, this.#intervalMs * marginIntervals))
+		return count < maxUnanswered && ageMs < this.#roundTripMs + marginMs
+	}
+
+	/** Nothing is on the link: what a ping takes now is its round trip, whatever was measured before. */
+	#probe(): void {
+		this.#heldBackSinceMs = undefined
+		this.#probing = true
+		this.#send()
+	}
+
+	#send(): void {
+		// A viewer that answers nothing is not remembered ping by ping.
+		if (this.blind) this.#unanswered.length = 0
+		this.#lastId = (this.#lastId + 1) % 2 ** 32
+		this.#unanswered.push({id: this.#lastId, sentMs: performance.now()})
+		const payload = Buffer.allocUnsafe(4)
+		payload.writeUInt32BE(this.#lastId)
+		this.#ping(payload)
+	}
+}

@@ -1,0 +1,47 @@
+import process from 'node:process'
+import {SluiceError} from '../errors.js'
+import type {Logger} from '../log.js'
+import type {Frame} from '../pipeline.js'
+import type {Stream, Subscriber} from '../stream.js'
+import type {StreamRequest} from '../stream-request.js'
+import type {Streams} from '../streams.js'
+
+export interface SnapshotOptions {
+	request: StreamRequest
+	/** How old a picture may be that a shared stream has kept; 0 takes one that comes after the request. */
+	maxAgeMs: number
+	timeoutMs: number
+	/** Ends the wait, with its reason: the viewer has gone, or the server goes. */
+	signal: AbortSignal
+	streams: Streams
+	log: Logger
+}
+
+/**
+ * Waits for one picture.
+ * @throws SluiceError every failure of a stream's, and `camera_timeout`
+ */
+export async function takeSnapshot({request, maxAgeMs, timeoutMs, signal, streams, log}: SnapshotOptions): Promise<Frame> {
+	const oldestMs = Number(process.hrtime.bigint()) / 1e6 - maxAgeMs
+	let stream: Stream | undefined
+	let subscriber: Subscriber | undefined
+	let timer: NodeJS.Timeout | undefined
+	try {
+		return await new Promise<Frame>((resolve, reject) => {
+			subscriber = {
+				onFrame: frame => { if (frame.timeMs >= oldestMs) resolve(frame) },
+				onFailure: reject
+			}
+			timer = setTimeout(() => { reject(new SluiceError('camera_timeout', `no picture within ${timeoutMs / 1000} s`)) }, timeoutMs)
+			const stop = () => { reject(signal.reason as Error) }
+			if (signal.aborted) stop()
+			else {
+				signal.addEventListener('abort', stop, {once: true})
+				stream = streams.attach(request, subscriber, log)
+			}
+		})
+	} finally {
+		clearTimeout(timer)
+		if (subscriber) stream?.detach(subscriber)
+	}
+}

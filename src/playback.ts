@@ -1,0 +1,178 @@
+import type {CodecMemory} from './codec-memory.js'
+import {asSluiceError, type ErrorCode, SluiceError} from './errors.js'
+import type {Logger} from './log.js'
+import {type Frame, Pipeline} from './pipeline.js'
+import type {Choice, StreamRequest} from './stream-request.js'
+import type {WorkerPool} from './worker-pool.js'
+
+/** Failures of a variant that say nothing of the camera: another variant may do better. */
+const variantFailures: readonly ErrorCode[] = ['template_invalid', 'pipeline_failed', 'camera_unsupported']
+
+/** What every playback of a server needs. */
+export interface PlaybackContext {
+	pool: WorkerPool
+	codecs: CodecMemory
+	/** Told of a variant that did not start. */
+	onVariantFailed: (template: string, detail: string) => void
+	openTimeoutMs: number
+	frameTimeoutMs: number
+}
+
+export interface PlaybackOptions extends PlaybackContext {
+	request: StreamRequest
+	log: Logger
+	onFrame: (frame: Frame) => void
+	/** Called once, and never after close(). The playback has closed itself by then. */
+	onFailure: (error: SluiceError) => void
+}
+
+/**
+ * One attempt to play a camera, through the best variant of a template's family, from opening to its end.
+ *
+ * Where the camera's codec is not known yet, the plain variant starts at once, for it takes any codec. Its first frame
+ * tells the codec; if a better variant takes that, it is started beside, and replaces the plain one with its own first frame.
+ */
+export class Playback {
+	#options: PlaybackOptions
+	/** The pipeline whose frames go to the stream, or that is the first to start. */
+	#current: Pipeline | undefined
+	/** A better variant that is starting. */
+	#successor: Pipeline | undefined
+	/** Every pipeline that may still have a process. */
+	#closing = new Set<Promise<void>>()
+	/** The templates that were started. */
+	#tried = new Set<string>()
+	#closed = false
+
+	/** @throws SluiceError `over_capacity`, `shutting_down` */
+	constructor(options: PlaybackOptions) {
+		this.#options = options
+		const {request, codecs} = options
+		const codec = codecs.recall(request.source)
+		this.#begin(codec === undefined ? [request.plain] : [...this.#variantsFor(codec), request.plain])
+	}
+
+	/** Changes a property of an element of the pipeline that plays. */
+	set(element: string, property: string, value: number): void {
+		this.#current?.set(element, property, value)
+	}
+
+	/** Stops, and waits until every process of it has ended. */
+	async close(): Promise<void> {
+		this.#end()
+		await Promise.all(this.#closing)
+	}
+
+	#variantsFor(codec: string): Choice[] {
+		const {variants, plain} = this.#options.request
+		return variants.filter(({codecs, rank}) => rank > plain.rank && (codecs?.includes(codec) ?? true))
+	}
+
+	/** Starts the first of the choices; should it not start, the next. */
+	#begin([choice, ...others]: Choice[]): void {
+		if (!choice) return
+		const {request, codecs, onVariantFailed, onFrame, onFailure} = this.#options
+		let playing = false
+		const pipeline: Pipeline = this.#play(choice, {
+			onFrame: frame => {
+				if (!playing) {
+					playing = true
+					this.#onFirstFrame(choice, frame)
+				}
+				if (this.#current === pipeline) onFrame(frame)
+			},
+			onFailure: error => {
+				if (this.#closed || this.#current !== pipeline) return
+				// A camera that allows one session only ends the first for the second, which then goes on alone.
+				if (this.#successor) {
+					this.#current = undefined
+					return
+				}
+				if (playing || others.length === 0 || !variantFailures.includes(error.code)) {
+					this.#end()
+					onFailure(error)
+					return
+				}
+				// The camera may have been set to another codec since it was learnt; then the variant is not to blame.
+				if (error.code === 'camera_unsupported') codecs.forget(request.source)
+				else onVariantFailed(choice.template, error.detail)
+				this.#current = undefined
+				try {
+					this.#begin(others)
+				} catch (failure) {
+					this.#end()
+					onFailure(asSluiceError(failure))
+				}
+			}
+		})
+		this.#current = pipeline
+	}
+
+	#onFirstFrame(choice: Choice, {codec}: Frame): void {
+		if (codec === undefined) return
+		const {request, codecs} = this.#options
+		codecs.learn(request.source, codec)
+		const better = this.#variantsFor(codec).find(({template}) => !this.#tried.has(template))
+		if (better && choice === request.plain) this.#succeed(better)
+	}
+
+	#succeed(choice: Choice): void {
+		const {onVariantFailed, onFrame, onFailure, log} = this.#options
+		try {
+			const successor: Pipeline = this.#play(choice, {
+				onFrame: frame => {
+					if (this.#successor === successor) {
+						this.#drop(this.#current)
+						this.#current = successor
+						this.#successor = undefined
+					}
+					if (this.#current === successor) onFrame(frame)
+				},
+				onFailure: error => {
+					if (this.#closed) return
+					const starting = this.#successor === successor
+					if (starting && variantFailures.includes(error.code)) onVariantFailed(choice.template, error.detail)
+					if (starting && this.#current) {
+						// Viewers do not notice: the plain variant plays on.
+						this.#successor = undefined
+						return
+					}
+					this.#end()
+					onFailure(error)
+				}
+			})
+			this.#successor = successor
+		} catch (error) {
+			log.debug({template: choice.template, detail: asSluiceError(error).detail}, 'no better variant')
+		}
+	}
+
+	/** @throws SluiceError `over_capacity`, `shutting_down` */
+	#play({template, launch}: Choice, {onFrame, onFailure}: Pick<PlaybackOptions, 'onFrame' | 'onFailure'>): Pipeline {
+		const {pool, request, openTimeoutMs, frameTimeoutMs, log} = this.#options
+		const worker = pool.take()
+		this.#tried.add(template)
+		const pipelineLog = log.child({template, worker: worker.pid})
+		pipelineLog.info('opening')
+		const ended = worker.exited.then(() => { this.#closing.delete(ended) })
+		this.#closing.add(ended)
+		return new Pipeline(worker, {launch, source: request.source, openTimeoutMs, frameTimeoutMs, log: pipelineLog, onFrame, onFailure: error => { onFailure(withTemplate(error, template)) }})
+	}
+
+	#drop(pipeline: Pipeline | undefined): void {
+		void pipeline?.close()
+	}
+
+	#end(): void {
+		this.#closed = true
+		this.#drop(this.#current)
+		this.#drop(this.#successor)
+		this.#current = undefined
+		this.#successor = undefined
+	}
+}
+
+/** GStreamer's parser knows no file: "syntax error" alone would not say whose. */
+function withTemplate(error: SluiceError, template: string): SluiceError {
+	return error.code === 'template_invalid' ? new SluiceError(error.code, `${template}.gst: ${error.detail}`) : error
+}
