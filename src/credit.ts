@@ -5,7 +5,7 @@ const greatestMarginMs = 300
 const marginIntervals = 1.5
 /** How many frames may be on their way, however long the round trip: 200 ms at 240 frames a second, and some. */
 const maxUnanswered = 64
-/** How many of them before any ping was answered. */
+/** How many of them at first; one more with each that has arrived. */
 const maxUnansweredAtFirst = 2
 /** A link that has answered no ping by then has somebody on it who swallows them. */
 const blindAfterMs = 1000
@@ -17,26 +17,37 @@ const probeAfterMs = 30_000
  *
  * TCP and a browser buffer seconds of pictures, and a link too slow for them then shows the past. So each frame is followed
  * by a ping, whose answer says that the viewer has taken all before it. A frame on its way for longer than the link's own
- * round trip and a margin waits in a queue somewhere; while there is such a one, no further frame is sent. A long link thus
- * carries as many frames as it holds, a slow one carries one or two. The round trip is the least that a ping took; the first
+ * round trip and a margin waits in a queue somewhere; while there is such a one, or would be, no further frame is sent. A long
+ * link thus carries as many frames as it holds, a slow one carries one or two. The round trip is the least that a ping took; the first
  * one is sent ahead of any frame.
  *
  * Where pings are swallowed there is nothing to go by: then a frame may always be sent, and the transport's buffer paces.
  */
 export class Credit {
 	#ping: (payload: Buffer) => void
+	#now: () => number
 	#unanswered: {id: number; sentMs: number}[] = []
 	#lastId = 0
-	#startedMs = performance.now()
+	#startedMs: number
 	#roundTripMs: number | undefined
+	/** How long the link is busy with one frame, smoothed. */
+	#frameMs = 0
+	#lastAnswerMs = 0
+	/** Frames that have arrived. */
+	#arrived = 0
 	#intervalMs = 0
 	#lastOfferMs: number | undefined
 	#heldBackSinceMs: number | undefined
 	#probing = false
 
-	/** @param ping sends a ping with this payload, behind all that was sent before */
-	constructor(ping: (payload: Buffer) => void) {
+	/**
+	 * @param ping sends a ping with this payload, behind all that was sent before
+	 * @param now a monotonic clock in milliseconds; another one is for tests
+	 */
+	constructor(ping: (payload: Buffer) => void, now = () => performance.now()) {
 		this.#ping = ping
+		this.#now = now
+		this.#startedMs = now()
 	}
 
 	/** The link's own round trip, in milliseconds; undefined until the first answer. */
@@ -46,18 +57,18 @@ export class Credit {
 
 	/** Whether no ping was ever answered, and some should have been. */
 	get blind(): boolean {
-		return this.#roundTripMs === undefined && performance.now() - this.#startedMs > blindAfterMs
+		return this.#roundTripMs === undefined && this.#now() - this.#startedMs > blindAfterMs
 	}
 
 	/** Measures the round trip of the link while nothing is on it. */
 	start(): void {
-		this.#startedMs = performance.now()
+		this.#startedMs = this.#now()
 		this.#send()
 	}
 
 	/** To be told of each frame that there is, sent or not: their rate is what the link should carry. */
 	onOffer(): void {
-		const now = performance.now()
+		const now = this.#now()
 		if (this.#lastOfferMs !== undefined) this.#intervalMs += (Math.min(1000, now - this.#lastOfferMs) - this.#intervalMs) / 8
 		this.#lastOfferMs = now
 	}
@@ -65,7 +76,7 @@ export class Credit {
 	/** Whether a frame may be sent now. Where not, an answer to a ping will change that. */
 	allows(): boolean {
 		if (this.blind) return true
-		const now = performance.now()
+		const now = this.#now()
 		const probeIsDue = this.#heldBackSinceMs !== undefined && now - this.#heldBackSinceMs > probeAfterMs
 		const [oldest] = this.#unanswered
 		if (oldest === undefined) {
@@ -90,9 +101,15 @@ export class Credit {
 		if (!ping) return false
 		// Of several pings a viewer may answer the newest only, says RFC 6455.
 		this.#unanswered.splice(0, index + 1)
-		const tookMs = performance.now() - ping.sentMs
+		const now = this.#now()
+		const tookMs = now - ping.sentMs
 		if (this.#probing || this.#roundTripMs === undefined || tookMs < this.#roundTripMs) this.#roundTripMs = tookMs
 		this.#probing = false
+		if (ping.id !== 1) this.#arrived += index + 1
+		// Since the frame before it was through, or since it was sent, whichever is later.
+		const busyMs = (now - Math.max(this.#lastAnswerMs, ping.sentMs + this.#roundTripMs)) / (index + 1)
+		this.#frameMs += (busyMs - this.#frameMs) / 4
+		this.#lastAnswerMs = now
 		return true
 	}
 
@@ -101,7 +118,10 @@ export class Credit {
 		// The ping ahead of all frames is one of these.
 		if (this.#roundTripMs === undefined) return count <= maxUnansweredAtFirst
 		const marginMs = Math.min(greatestMarginMs, Math.max(leastMarginMs, this.#intervalMs * marginIntervals))
-		return count < maxUnanswered && ageMs < this.#roundTripMs + marginMs
+		return count < Math.min(maxUnanswered, maxUnansweredAtFirst + this.#arrived)
+			&& ageMs < this.#roundTripMs + this.#frameMs + marginMs
+			// The age alone would let a slow link have several before the first of them shows that it is slow.
+			&& count * this.#frameMs < this.#roundTripMs + marginMs
 	}
 
 	/** Nothing is on the link: what a ping takes now is its round trip, whatever was measured before. */
@@ -115,7 +135,7 @@ export class Credit {
 		// A viewer that answers nothing is not remembered ping by ping.
 		if (this.blind) this.#unanswered.length = 0
 		this.#lastId = (this.#lastId + 1) % 2 ** 32
-		this.#unanswered.push({id: this.#lastId, sentMs: performance.now()})
+		this.#unanswered.push({id: this.#lastId, sentMs: this.#now()})
 		const payload = Buffer.allocUnsafe(4)
 		payload.writeUInt32BE(this.#lastId)
 		this.#ping(payload)
