@@ -78,6 +78,133 @@ def factory_of(launch, width, height):
     return factory
 
 
+class JpegPacketizer:
+    """Makes RTP packets (RFC 2435) of JPEG images as odd cameras do; GStreamer's payloader can do none of this.
+
+    q: below 100 it implies the tables, 255 has them in each image, and 128 in every tenth, which RFC 2435 allows.
+    fault: "gap" loses a packet of every third image, by turns the first, one in the middle and the last;
+    "no-eoi" leaves the last marker out, as RFC 2435 allows; "padded" has four bytes behind it.
+    """
+
+    PAYLOAD = 1380
+
+    def __init__(self, q, fault):
+        self.q, self.fault = q, fault
+        self.number = self.images = 0
+
+    @staticmethod
+    def segments(jpeg):
+        """Marker and content of each segment up to the scan, then the scan itself, with the final marker."""
+        at = 2
+        while True:
+            marker, end = jpeg[at + 1], at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+            yield marker, jpeg[at + 4 : end]
+            at = end
+            if marker == 0xDA:
+                yield None, jpeg[at:]
+                return
+
+    def packets(self, strips, pts):
+        """The packets of one image. Several strips, each as high as one block, become one image with restart markers."""
+        quantizers, restart, scan = {}, 0, b""
+        for index, strip in enumerate(strips):
+            for marker, content in self.segments(strip):
+                if marker == 0xDB:
+                    quantizers.update((content[i], content[i + 1 : i + 65]) for i in range(0, len(content), 65))
+                elif marker == 0xDD:
+                    restart = int.from_bytes(content, "big")
+                elif marker == 0xC0:
+                    height, width = (int.from_bytes(content[i : i + 2], "big") for i in (1, 3))
+                    kind, tables = content[7] == 0x22, [quantizers[content[8 + 3 * i]] for i in range(2)]
+                elif marker is None:
+                    last = index == len(strips) - 1
+                    scan += content if last else content[:-2] + bytes((0xFF, 0xD0 + index % 8))
+        height *= len(strips)
+        if len(strips) > 1:
+            restart = (width + 15) // 16
+        scan = {"no-eoi": scan[:-2], "padded": scan + bytes(4)}.get(self.fault, scan)
+        large = width > 2040 or height > 2040
+        size = bytes(2) if large else bytes(((width + 7) // 8, (height + 7) // 8))
+        restarts = restart.to_bytes(2, "big") + b"\xff\xff" if restart else b""
+        quantization = b""
+        if self.q > 127:
+            sent = b"".join(tables) if self.q == 255 or self.images % 10 == 0 else b""
+            quantization = len(sent).to_bytes(4, "big") + sent
+        self.images += 1
+        fragments = []
+        offset = 0
+        while offset < len(scan):
+            head = offset.to_bytes(4, "big") + bytes((kind + (64 if restart else 0), self.q)) + size + restarts + (b"" if offset else quantization)
+            part = scan[offset : offset + self.PAYLOAD - len(head)]
+            offset += len(part)
+            fragments.append(head + part)
+        lost = (0, len(fragments) // 2, len(fragments) - 1)[self.images // 3 % 3] if self.fault == "gap" and self.images % 3 == 0 else None
+        for index, fragment in enumerate(fragments):
+            self.number = (self.number + 1) & 0xFFFF
+            if index == lost:
+                continue
+            ends = index == len(fragments) - 1
+            yield bytes((0x80, 26 | ends << 7)) + self.number.to_bytes(2, "big") + (pts * 9 // 100_000 & 0xFFFFFFFF).to_bytes(4, "big") + b"odd!" + fragment
+
+
+class OddJpegFactory(GstRtspServer.RTSPMediaFactory):
+    """The mount /jpeg: RTP that GStreamer's payloader cannot make. A query chooses, as /jpeg?chroma=422&q=50&restart=1&fault=gap.
+
+    width and height may be any; dimensions=none keeps large ones a secret. The picture is --pattern alone, so a test
+    knows every pixel.
+    """
+
+    def __init__(self, a):
+        super().__init__()
+        self.a = a
+        self.set_shared(True)
+
+    def do_create_element(self, url):
+        a = self.a
+        query = dict(pair.split("=") for pair in (url.query or "").split("&") if pair)
+        q = int(query.get("q", "255"))
+        chroma, restart = query.get("chroma", "420"), "restart" in query
+        quality = q if q < 100 else int(query.get("quality", "80"))
+        width, height = (int(query.get(name, getattr(a, name))) for name in ("width", "height"))
+        source = f"videotestsrc is-live=true pattern={a.pattern} ! video/x-raw,width={width},height={height},framerate={a.fps}/1,format="
+        strips = 1
+        if restart and chroma == "422":
+            # No encoder here makes 4:2:2 with restart markers. Strips that are encoded one by one make an image
+            # with a marker behind each strip.
+            strips = height // 8
+            encoder = f"YUY2 ! rawvideoparse width={width} height=8 format=yuy2 framerate={a.fps * strips}/1 ! jpegenc quality={quality}"
+        elif restart:
+            # Its tables are its own: not for a q below 100.
+            encoder = "I420 ! avenc_mjpeg huffman=default slices=4 bitrate=20000000"
+        else:
+            encoder = f"{'I420' if chroma == '420' else 'Y42B'} ! jpegenc quality={quality}"
+        dimensions = f',x-dimensions=(string)\"{width}\\,{height}\"' if max(width, height) > 2040 and query.get("dimensions") != "none" else ""
+        media = Gst.parse_launch_full(
+            f"{source}{encoder} ! appsink name=images async=false sync=false emit-signals=true"
+            f" appsrc name=pay0 is-live=true format=time caps=application/x-rtp,media=video,payload=26,clock-rate=90000,encoding-name=JPEG{dimensions}",
+            None, Gst.ParseFlags.PLACE_IN_BIN,
+        )
+        packetizer = JpegPacketizer(q, query.get("fault"))
+        payloader, waiting = media.get_by_name("pay0"), []
+
+        def on_image(sink):
+            sample = sink.emit("pull-sample")
+            buffer = sample.get_buffer()
+            # avenc_mjpeg's own time starts at a thousand hours.
+            pts = sample.get_segment().to_running_time(Gst.Format.TIME, buffer.pts)
+            waiting.append(buffer.extract_dup(0, buffer.get_size()))
+            if len(waiting) == strips:
+                for packet in packetizer.packets(waiting, pts):
+                    out = Gst.Buffer.new_wrapped(packet)
+                    out.pts = pts
+                    payloader.emit("push-buffer", out)
+                waiting.clear()
+            return Gst.FlowReturn.OK
+
+        media.get_by_name("images").connect("new-sample", on_image)
+        return media
+
+
 def arguments():
     parser = argparse.ArgumentParser(description="An RTSP camera with a moving picture that shows its clock.")
     parser.add_argument("--host", default="127.0.0.1")
@@ -122,6 +249,9 @@ def mounts(a):
         "/sound-first": f"{sound} name=pay0 {picture()} ! {h264_payload} name=pay1",
         "/sound-only": f"{sound} name=pay0",
         "/two-seconds": f"{picture(f'num-buffers={2 * a.fps}')} ! {h264_payload} name=pay0",
+        # Coded out of order: their encoders hold pictures back, so these two are late by some frames.
+        "/b-frames": f"{picture()} ! x264enc bframes=2 b-adapt=false rc-lookahead=4 speed-preset=ultrafast bitrate={a.kbit} key-int-max={frames} ! video/x-h264,profile=main ! rtph264pay name=pay0 pt=96",
+        "/h265-b-frames": f"{picture()} ! x265enc speed-preset=ultrafast bitrate={a.kbit} key-int-max={frames} log-level=error option-string=bframes=2:rc-lookahead=4 ! rtph265pay name=pay0 pt=96",
         "/unknown-codec": f"{picture()} ! rtpgstpay name=pay0 pt=96",
     }
 
@@ -179,6 +309,9 @@ def main():
         factory = factory_of(launch, a.width, a.height)
         factory.set_permissions(permissions_of(open_to_all=path != "/secret"))
         server.get_mount_points().add_factory(path, factory)
+    odd_jpeg = OddJpegFactory(a)
+    odd_jpeg.set_permissions(permissions_of(open_to_all=True))
+    server.get_mount_points().add_factory("/jpeg", odd_jpeg)
     server.connect("client-connected", watch_viewer)
     if not server.attach(None):
         sys.exit(f"camera: cannot listen on {a.host}:{a.port}")

@@ -125,10 +125,21 @@ function pullFrames(playing: Pipeline, sink: Element): void {
 			const changed: {caps?: Caps; codec?: string} = key === lastCaps ? {} : {caps}
 			lastCaps = key
 			if (sequence === 0) Object.assign(changed, codecOf(playing))
-			send({type: 'frame', sequence: sequence++, timeMs: Number(process.hrtime.bigint()) / 1e6, keyFrame: isWhole(data, caps), data, ...changed}, pull)
+			send({type: 'frame', sequence: sequence++, timeMs: Number(process.hrtime.bigint()) / 1e6, keyFrame: isWhole(data, caps), data: withEnd(data, caps), ...changed}, pull)
 		})
 	}
 	pull()
+}
+
+const endOfImage = Buffer.from([0xff, 0xd9])
+
+/**
+ * A camera may leave the last marker of its images out. rtpjpegdepay adds it, but for images whose last data byte is
+ * like one of the marker's two: GStreamer 1.22 takes that for the marker.
+ */
+function withEnd(data: Uint8Array, {name}: Caps): Uint8Array {
+	if (name !== 'image/jpeg' || (data.at(-2) === 0xff && data.at(-1) === 0xd9)) return data
+	return Buffer.concat([data, endOfImage])
 }
 
 /** Whether a frame can be decoded by itself. The binding gives no buffer flags, so coded video is asked itself. */

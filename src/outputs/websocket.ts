@@ -2,6 +2,7 @@ import type {WebSocket} from 'ws'
 import {asSluiceError, errorBody, type SluiceError} from '../errors.js'
 import type {Logger} from '../log.js'
 import type {Socket} from 'node:net'
+import {codecString} from '../codec-string.js'
 import {Credit} from '../credit.js'
 import type {Frame} from '../pipeline.js'
 import {RateLimit} from '../rate-limit.js'
@@ -104,7 +105,8 @@ export class WebSocketOutput {
 		process.nextTick(() => { tcp.uncork() })
 		if (!images && frame.caps !== this.#told) {
 			this.#told = frame.caps
-			this.#socket.send(JSON.stringify({caps: frame.caps}), () => undefined)
+			const codec = codecString(frame.data)
+			this.#socket.send(JSON.stringify({caps: {...frame.caps, ...(codec !== undefined && {codec})}}), () => undefined)
 		}
 		this.#socket.send(frame.data, {binary: true}, done)
 	}

@@ -1,0 +1,17 @@
+import {nalUnits} from './h264.js'
+
+const spsType = 7
+
+/**
+ * The codec's name as browsers want it, `avc1.640029` [RFC 6381, ISO/IEC 14496-15]: profile, constraints and level, which
+ * are the first three bytes of the sequence parameter set.
+ *
+ * @param accessUnit H.264 in Annex B
+ * @returns undefined where it holds no sequence parameter set
+ */
+export function codecString(accessUnit: Uint8Array): string | undefined {
+	for (const {type, start, end} of nalUnits(accessUnit, 'H264')) {
+		if (type === spsType && end - start >= 4) return `avc1.${Buffer.from(accessUnit.subarray(start + 1, start + 4)).toString('hex')}`
+	}
+	return undefined
+}
