@@ -252,6 +252,8 @@ def mounts(a):
         # Coded out of order: their encoders hold pictures back, so these two are late by some frames.
         "/b-frames": f"{picture()} ! x264enc bframes=2 b-adapt=false rc-lookahead=4 speed-preset=ultrafast bitrate={a.kbit} key-int-max={frames} ! video/x-h264,profile=main ! rtph264pay name=pay0 pt=96",
         "/h265-b-frames": f"{picture()} ! x265enc speed-preset=ultrafast bitrate={a.kbit} key-int-max={frames} log-level=error option-string=bframes=2:rc-lookahead=4 ! rtph265pay name=pay0 pt=96",
+        # Says nothing of its frame rate, as many cameras: their pictures come when they come.
+        "/no-rate": f"{picture()} ! openh264enc bitrate={a.kbit * 1000} gop-size={frames} ! rtph264pay config-interval=-1 name=pay0 pt=96",
         "/unknown-codec": f"{picture()} ! rtpgstpay name=pay0 pt=96",
     }
 

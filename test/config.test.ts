@@ -36,7 +36,10 @@ test('the defaults are the documented ones', t => {
 	t.true('run' in command)
 	if ('run' in command) {
 		const {pipelinesDir, ...rest} = command.run
-		t.deepEqual(rest, {host: '0.0.0.0', port: 8000, openTimeoutMs: 10_000, frameTimeoutMs: 4000, maxPipelines: 64, logLevel: 'info'})
+		t.deepEqual(rest, {host: '0.0.0.0', port: 8000, openTimeoutMs: 10_000, frameTimeoutMs: 4000, maxPipelines: 64,
+		share: false,
+		lingerMs: 5000,
+		retryForMs: 60_000, logLevel: 'info'})
 		t.regex(pipelinesDir, /pipelines$/)
 		t.true(Object.isFrozen(command.run))
 	}
@@ -98,6 +101,14 @@ test('--help lists every flag, --version is that of the package', async t => {
 	for (const flag of Object.keys(options)) t.true(help.stdout.includes(`--${flag} `), flag)
 	const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as {version: string; bin: {sluice: string}}
 	t.is((await run(process.execPath, [manifest.bin.sluice, '--version'])).stdout, `${manifest.version}\n`)
+})
+
+test('--share alone is --share on', t => {
+	for (const args of [['--share'], ['--share', 'on'], ['--share=on'], ['--share', '--port', '0']]) {
+		const command = readCommand(args, {})
+		t.true('run' in command && command.run.share, args.join(' '))
+	}
+	t.throws(() => readCommand(['--share=maybe'], {}), {message: '--share must be on or off, not "maybe"'})
 })
 
 test('README.md documents every flag with its twin and its default, and every error code with its status', t => {

@@ -48,6 +48,20 @@ test.serial('a camera whose sound comes first shows its picture', async t => {
 	t.deepEqual(jpegSize(viewer.frames[0]), {width: 640, height: 360})
 })
 
+test.serial('a camera that does not say its frame rate plays, and its rate can be bounded', async t => {
+	const camera = await startCamera(t, small)
+	const sluice = await startSluice(t)
+	const viewer = view(t, sluice.stream({rtsp_url: camera.url('/no-rate')}))
+	await viewer.received(30)
+	t.deepEqual(jpegSize(viewer.frames[0]), {width: 640, height: 360})
+	const slower = view(t, sluice.stream({rtsp_url: camera.url('/no-rate'), max_fps: '5'}))
+	await slower.received(5)
+	const startedMs = performance.now()
+	await slower.received(15)
+	const fps = 10_000 / (performance.now() - startedMs)
+	t.true(fps > 3 && fps < 7, `${fps} frames a second`)
+})
+
 test.serial('a picture shows what the camera saw just now', async t => {
 	const camera = await startCamera(t, small)
 	const sluice = await startSluice(t)
