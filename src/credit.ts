@@ -17,8 +17,8 @@ const probeAfterMs = 30_000
  *
  * TCP and a browser buffer seconds of pictures, and a link too slow for them then shows the past. So each frame is followed
  * by a ping, whose answer says that the viewer has taken all before it. A frame on its way for longer than the link's own
- * round trip and a margin waits in a queue somewhere; while there is such a one, or would be, no further frame is sent. A long
- * link thus carries as many frames as it holds, a slow one carries one or two. The round trip is the least that a ping took; the first
+ * round trip, that of a lost packet and a margin waits in a queue somewhere; while there is such a one, or would be, no further
+ * frame is sent. A long link thus carries as many frames as it holds, a slow one carries one or two. The round trip is the least that a ping took; the first
  * one is sent ahead of any frame.
  *
  * Where pings are swallowed there is nothing to go by: then a frame may always be sent, and the transport's buffer paces.
@@ -119,9 +119,10 @@ export class Credit {
 		if (this.#roundTripMs === undefined) return count <= maxUnansweredAtFirst
 		const marginMs = Math.min(greatestMarginMs, Math.max(leastMarginMs, this.#intervalMs * marginIntervals))
 		return count < Math.min(maxUnanswered, maxUnansweredAtFirst + this.#arrived)
-			&& ageMs < this.#roundTripMs + this.#frameMs + marginMs
-			// The age alone would let a slow link have several before the first of them shows that it is slow.
-			&& count * this.#frameMs < this.#roundTripMs + marginMs
+			// Twice, for a packet that was lost comes a round trip later, and is no queue.
+			&& ageMs < 2 * this.#roundTripMs + this.#frameMs + marginMs
+			// The age alone would let a link that is too slow have several before the first of them shows it.
+			&& (this.#frameMs < this.#intervalMs || count * this.#frameMs < this.#roundTripMs + marginMs)
 	}
 
 	/** Nothing is on the link: what a ping takes now is its round trip, whatever was measured before. */

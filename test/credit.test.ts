@@ -9,6 +9,8 @@ interface Link {
 	bytesPerSecond: number
 	/** Up to so much is added to each way, in order. */
 	jitterMs?: number
+	/** How likely it is that one of a frame's packets is lost, and comes a round trip later. */
+	loss?: number
 	/** From this time on the round trip is another one. */
 	later?: {atMs: number; roundTripMs: number}
 	answers?: (payload: Buffer) => Buffer[]
@@ -41,7 +43,7 @@ function simulate(link: Link, {seconds = 20, framesPerSecond = 30, frameBytes = 
 	// Both ways deliver in order, as TCP does.
 	const deliver = (bytes: number, act: () => void) => {
 		freeMs = Math.max(freeMs, nowMs) + bytes / link.bytesPerSecond * 1000
-		arrivedMs = Math.max(arrivedMs, freeMs + oneWayMs())
+		arrivedMs = Math.max(arrivedMs, freeMs + oneWayMs() + (random() < (link.loss ?? 0) ? link.roundTripMs : 0))
 		at(arrivedMs, act)
 	}
 	const seen: Seen[] = []
@@ -97,6 +99,12 @@ for (const roundTripMs of [1, 20, 80, 200, 400]) {
 
 test('a round trip that varies by 40 ms keeps the rate', t => {
 	const {seen} = simulate({roundTripMs: 80, bytesPerSecond: 1e8, jitterMs: 20})
+	const rate = rateOf(seen, 2000, 20_000)
+	t.true(rate >= 29, `${rate} frames a second`)
+})
+
+test('a round trip of 80 ms on which most frames lose a packet keeps the rate', t => {
+	const {seen} = simulate({roundTripMs: 80, bytesPerSecond: 1e8, loss: 0.7, jitterMs: 10})
 	const rate = rateOf(seen, 2000, 20_000)
 	t.true(rate >= 29, `${rate} frames a second`)
 })
