@@ -21,22 +21,25 @@ export default tseslint.config(
 			'@typescript-eslint/consistent-type-definitions': ['error', 'interface'],
 			'no-restricted-imports': ['error', {
 				paths: [
-					{name: 'gstreamer-superficial', message: 'The server process loads no native code: only src/pipeline-worker.ts imports it.'}
+					{name: 'gstreamer-superficial', message: 'The server process loads no native code: only src/pipeline-worker.ts imports it.'},
+					{name: 'node-datachannel', message: 'The server process loads no native code: only src/webrtc-worker.ts imports it.'}
 				]
 			}]
 		}
 	},
-	{files: ['src/pipeline-worker.ts'], rules: {'no-restricted-imports': 'off'}},
+	{files: ['src/pipeline-worker.ts', 'src/webrtc-worker.ts', 'test/whep-client.ts'], rules: {'no-restricted-imports': 'off'}},
 	{
 		files: ['**/*.js', '**/*.mjs'],
 		languageOptions: {
-			globals: {process: 'readonly', console: 'readonly', URL: 'readonly', Buffer: 'readonly', performance: 'readonly', setTimeout: 'readonly', clearTimeout: 'readonly', setInterval: 'readonly', clearInterval: 'readonly', AbortSignal: 'readonly', fetch: 'readonly'}
+			globals: {process: 'readonly', console: 'readonly', URL: 'readonly', URLSearchParams: 'readonly', Buffer: 'readonly', performance: 'readonly', setTimeout: 'readonly', clearTimeout: 'readonly', setInterval: 'readonly', clearInterval: 'readonly', AbortSignal: 'readonly', fetch: 'readonly'}
 		}
 	},
+	// Its functions run in a page too.
+	{files: ['bench/scenarios/page.mjs'], languageOptions: {globals: {window: 'readonly'}}},
 	{
 		files: ['player/**/*.js'],
 		languageOptions: {
-			globals: {window: 'readonly', document: 'readonly', navigator: 'readonly', location: 'readonly', localStorage: 'readonly', WebSocket: 'readonly', Blob: 'readonly', createImageBitmap: 'readonly', requestAnimationFrame: 'readonly', HTMLElement: 'readonly', URLSearchParams: 'readonly', history: 'readonly', AbortController: 'readonly', structuredClone: 'readonly'}
+			globals: {window: 'readonly', document: 'readonly', navigator: 'readonly', location: 'readonly', localStorage: 'readonly', WebSocket: 'readonly', Blob: 'readonly', createImageBitmap: 'readonly', requestAnimationFrame: 'readonly', HTMLElement: 'readonly', URLSearchParams: 'readonly', history: 'readonly', AbortController: 'readonly', structuredClone: 'readonly', queueMicrotask: 'readonly'}
 		}
 	}
 )

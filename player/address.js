@@ -1,6 +1,8 @@
 /**
  * @typedef {object} Wanted What somebody wants to see.
+ * @property {string} camera a camera's name on the server; empty where a URL was typed
  * @property {string} rtspUrl as it was typed, password included
+ * @property {string} mode `auto`, or one that is pinned
  * @property {string} pipeline a template's name; empty for the server's own choice
  * @property {Record<string, string>} parameters of the template, where they differ from its defaults
  * @property {string} token for servers that ask for one; may be empty
@@ -9,7 +11,7 @@
 const storageKey = 'sluice.last'
 
 /** Names after which an unencoded `&name=` in a link belongs to the page, not to the camera's URL before it. */
-const knownNames = new Set(['pipeline', 'token', 'quality', 'max_width', 'max_height', 'max_fps', 'transport', 'latency'])
+const knownNames = new Set(['mode', 'pipeline', 'token', 'adaptive', 'quality', 'max_width', 'max_height', 'max_fps', 'transport', 'latency'])
 
 const secretWord = 'pass|pwd|psw|loginpas|auth|token|secret|credential|key(?![a-z])|(?<![a-z])pw'
 const secretName = new RegExp(secretWord, 'i')
@@ -64,8 +66,17 @@ export function readAddress(hash) {
 	const parameters = {}
 	const read = new URLSearchParams(mendByHand(hash.replace(/^#/, '')))
 	for (const [name, value] of read) parameters[name] = value
-	const {rtsp_url: rtspUrl = '', pipeline = '', token = '', ...rest} = parameters
-	return rtspUrl.trim() === '' ? null : {rtspUrl: rtspUrl.trim(), pipeline, token, parameters: rest}
+	const {rtsp_url: rtspUrl = '', camera = '', pipeline = '', token = '', mode, ...rest} = parameters
+	const wanted = {rtspUrl: rtspUrl.trim(), camera, pipeline, token, parameters: rest}
+	return wanted.rtspUrl === '' && camera === '' ? null : {...wanted, mode: mode ?? usualMode(wanted)}
+}
+
+/**
+ * The mode of a link that names none. One with a template or its parameters wants those, which are of JPEG.
+ * @param {{pipeline: string, parameters: Record<string, string>}} wanted
+ */
+function usualMode({pipeline, parameters}) {
+	return pipeline === '' && Object.keys(parameters).length === 0 ? 'auto' : 'jpeg'
 }
 
 /**
@@ -86,8 +97,10 @@ function mendByHand(query) {
  * @param {Wanted} wanted
  * @returns {string} `#rtsp_url=…&pipeline=…&quality=…`
  */
-export function writeAddress({rtspUrl, pipeline, parameters}) {
-	const written = new URLSearchParams({rtsp_url: withoutPassword(rtspUrl)})
+export function writeAddress(wanted) {
+	const {camera, rtspUrl, mode, pipeline, parameters} = wanted
+	const written = new URLSearchParams(camera === '' ? {rtsp_url: withoutPassword(rtspUrl)} : {camera})
+	if (mode !== usualMode(wanted)) written.set('mode', mode)
 	if (pipeline !== '') written.set('pipeline', pipeline)
 	for (const [name, value] of Object.entries(parameters)) {
 		if (!secretName.test(name)) written.set(name, value)
@@ -111,23 +124,4 @@ export function recall() {
 	} catch {
 		return null
 	}
-}
-
-/**
- * The address of the WebSocket for what is wanted, next to the page's own: behind a proxy the path prefix stays.
- * @param {Wanted} wanted
- * @param {string} pageAddress
- * @returns {string}
- */
-export function streamAddress({rtspUrl, pipeline, parameters, token}, pageAddress) {
-	const address = new URL('ws/stream', pageAddress)
-	address.protocol = address.protocol === 'https:' ? 'wss:' : 'ws:'
-	address.search = new URLSearchParams({
-		rtsp_url: rtspUrl,
-		...(pipeline !== '' && {pipeline}),
-		...(token !== '' && {token}),
-		...parameters
-	}).toString()
-	address.hash = ''
-	return address.href
 }

@@ -1,14 +1,11 @@
-import {readAddress, recall, remember, streamAddress, writeAddress} from './address.js'
-import {Picture} from './picture.js'
-import {StreamClient} from './stream-client.js'
+import {readAddress, recall, remember, writeAddress} from './address.js'
+import './sluice-player.js'
 import {TemplateForm} from './template-form.js'
 import {textsFor} from './texts.js'
 
-/** Without a new picture for so long, what is shown is no longer called live. */
-const silentAfterMs = 3000
-/** The figures are means over so long: one second shows 29, 31, 29 where a camera sends 30. */
-const figuresOverMs = 3000
 const refreshMs = 500
+/** What each mode can play of a template's output; the others ask for no template. @type {Record<string, RegExp>} */
+const outputs = {jpeg: /^image\/jpeg/, webcodecs: /^video\/x-h264/, mse: /^video\/(mp4|quicktime)/}
 
 const texts = textsFor(navigator.languages)
 const {text} = texts
@@ -18,45 +15,31 @@ const part = id => document.getElementById(id)
 const form = part('form')
 const urlField = part('rtsp-url')
 const tokenField = part('token')
-const figure = part('figure')
-const canvas = part('picture')
+const modeField = part('mode')
+const player = part('player')
 const disconnectButton = part('disconnect')
 
 const templateForm = new TemplateForm({select: part('template'), box: part('parameters'), texts})
-const picture = new Picture(canvas, () => { drawnAt = performance.now() })
-const client = new StreamClient({onState: showState, onPicture: bytes => { picture.show(bytes) }})
 
-/** When the shown picture was drawn, in ms of `performance.now()`; 0 while none is shown. */
-let drawnAt = 0
-/** The URL of the camera whose picture is shown. */
-let shownUrl = ''
-/** The counts at the last few refreshes, the oldest first. */
-let samples = []
+/** The names of the server's cameras: what is typed is one of them, or a URL. @type {Set<string>} */
+const cameraNames = new Set()
 
 /** Connects, and writes the page's address anew, so that it can be passed on. @param {import('./address.js').Wanted} wanted */
 function connect(wanted) {
 	history.replaceState(null, '', writeAddress(wanted))
 	remember(wanted)
-	// Another camera's picture must not stand under this one's name.
-	if (wanted.rtspUrl !== shownUrl) forgetPicture()
-	shownUrl = wanted.rtspUrl
-	samples = []
-	client.open(streamAddress(wanted, location.href))
-	void loadTemplates()
+	const {camera, rtspUrl, token, mode, pipeline, parameters} = wanted
+	part('quality-figure').hidden = parameters.adaptive !== 'on'
+	Object.assign(player, {camera, rtspUrl, token, mode, pipeline, parameters})
+	player.reconnect()
+	void loadLists()
 }
 
 function disconnect() {
 	const focused = document.activeElement === disconnectButton
-	client.close()
-	forgetPicture()
-	// The button was just disabled, and the keyboard's place with it.
+	Object.assign(player, {camera: '', rtspUrl: '', pipeline: ''})
+	// The button is about to be disabled, and the keyboard's place with it.
 	if (focused) part('connect').focus()
-}
-
-function forgetPicture() {
-	picture.clear()
-	drawnAt = 0
-	refresh()
 }
 
 /** Does what a link asks for. A link without a camera asks for nothing. */
@@ -72,22 +55,63 @@ function followAddress() {
 
 /** @param {import('./address.js').Wanted} wanted */
 function fill(wanted) {
-	urlField.value = wanted.rtspUrl
+	if (wanted.camera !== '') cameraNames.add(wanted.camera)
+	urlField.value = wanted.camera || wanted.rtspUrl
 	tokenField.value = wanted.token
 	if (wanted.token !== '') part('token-field').hidden = false
+	modeField.value = wanted.mode
+	if (modeField.value === '') modeField.value = 'auto'
+	showTemplates()
 	templateForm.fill(wanted)
 }
 
-async function loadTemplates() {
+/** @returns {import('./address.js').Wanted} what the form says */
+function read() {
+	const typed = urlField.value.trim()
+	const named = cameraNames.has(typed)
+	const mode = modeField.value
+	return {
+		camera: named ? typed : '',
+		rtspUrl: named ? '' : typed,
+		token: tokenField.value.trim(),
+		mode,
+		...(outputs[mode] ? templateForm.read() : {pipeline: '', parameters: {}})
+	}
+}
+
+/** A template makes what one mode plays: only where that mode is chosen is there a choice. */
+function showTemplates() {
+	const output = outputs[modeField.value]
+	part('template-field').hidden = output === undefined
+	if (output) templateForm.limit(output)
+	showSettings()
+}
+
+function showSettings() {
+	part('settings').hidden = part('template-field').hidden || !templateForm.hasParameters
+}
+
+async function loadLists() {
 	const note = part('list-note')
 	const loaded = await templateForm.load(new URL('pipelines', location.href))
 	note.hidden = loaded
 	note.textContent = loaded ? '' : text('list_missing')
 }
 
-/** @param {import('./stream-client.js').State} state */
-function showState(state) {
-	const {name, reason} = state
+/** Offers the names of the server's cameras where a URL is typed. */
+async function loadCameras() {
+	try {
+		const answer = await fetch(new URL('cameras', location.href), {cache: 'no-store', signal: AbortSignal.timeout(5000)})
+		const {cameras} = await answer.json()
+		for (const {name} of cameras) cameraNames.add(String(name))
+		part('camera-names').replaceChildren(...[...cameraNames].map(name => new window.Option('', name)))
+	} catch {
+		// A server that tells no names takes URLs.
+	}
+}
+
+function showState() {
+	const {name, reason} = player.state
 	document.body.dataset.state = name
 	const active = name !== 'idle' && name !== 'failed'
 	disconnectButton.disabled = !active
@@ -96,11 +120,11 @@ function showState(state) {
 	showReason(reason)
 	if (reason?.code === 'unauthorized') part('token-field').hidden = false
 	// The list may have been out of reach together with the server.
-	if (name === 'live' && !templateForm.loaded) void loadTemplates()
+	if (name === 'live' && !templateForm.loaded) void loadLists()
 	refresh()
 }
 
-/** @param {import('./stream-client.js').Reason | null} reason */
+/** @param {import('./reasons.js').Reason | null} reason */
 function showReason(reason) {
 	const message = part('message')
 	message.hidden = reason === null
@@ -118,52 +142,23 @@ function setText(target, value) {
 	if (target.textContent !== value) target.textContent = value
 }
 
-/** Shows what changes by itself: the figures, the countdown and the age of a picture that is not live. */
+/** Shows what changes by itself: the figures and the countdown. */
 function refresh() {
-	const now = performance.now()
-	const {name, retryAt} = client.state
-	const silent = name === 'live' && (client.silentForMs ?? 0) >= silentAfterMs
-	document.body.classList.toggle('silent', silent)
-	setText(part('state'), text(silent ? 'state_silent' : `state_${name}`))
-	canvas.hidden = drawnAt === 0
-	part('placeholder').hidden = drawnAt !== 0
-	showRibbon(name, silent, now)
-	showFigures(now)
+	const {name, retryInMs} = player.state
+	setText(part('state'), text(`state_${name}`))
 	part('retry').hidden = name !== 'reconnecting'
-	setText(part('countdown'), retryAt === null ? text('trying') : text('next_try', {seconds: Math.max(1, Math.ceil((retryAt - now) / 1000))}))
+	setText(part('countdown'), retryInMs === null ? text('trying') : text('next_try', {seconds: Math.max(1, Math.ceil(retryInMs / 1000))}))
+	showFigures()
 }
 
-/** @param {import('./stream-client.js').State['name']} name @param {boolean} silent @param {number} now */
-function showRibbon(name, silent, now) {
-	let words = ''
-	if (silent) words = text('ribbon_silent', {age: age(client.silentForMs ?? 0)})
-	else if (name === 'connecting') words = text('ribbon_connecting')
-	else if (name !== 'live') words = text('ribbon_lost', {age: age(now - drawnAt)})
-	const stale = drawnAt !== 0 && words !== ''
-	figure.classList.toggle('stale', stale)
-	part('ribbon').hidden = !stale
-	setText(part('ribbon'), words)
-}
-
-/** @param {number} ms */
-function age(ms) {
-	const seconds = Math.round(ms / 1000)
-	return seconds < 120 ? text('seconds', {count: seconds}) : text('minutes', {count: Math.floor(seconds / 60)})
-}
-
-/** @param {number} now */
-function showFigures(now) {
-	const {drawn, bytes, dropped} = picture.counts
-	samples.push({at: now, drawn, bytes})
-	while (samples.length > 2 && samples[1].at <= now - figuresOverMs) samples.shift()
-	const [oldest] = samples
-	const seconds = (now - oldest.at) / 1000
-	// Less than this is no mean of anything.
-	const known = seconds >= 0.9 && client.state.name === 'live'
+function showFigures() {
+	const {mode, width, height, fps, bitsPerSecond, dropped, quality} = player.statistics
 	const number = (value, digits) => value.toLocaleString(texts.lang, {minimumFractionDigits: digits, maximumFractionDigits: digits})
-	setText(part('rate'), known ? text('rate_value', {count: number((drawn - oldest.drawn) / seconds, 0)}) : '–')
-	setText(part('bandwidth'), known ? `${number((bytes - oldest.bytes) * 8 / seconds / 1e6, 1)} Mbit/s` : '–')
-	setText(part('resolution'), drawnAt === 0 ? '–' : `${canvas.width} × ${canvas.height}`)
+	setText(part('mode-shown'), mode === null ? '–' : text(`mode_${mode}`))
+	setText(part('rate'), fps === null ? '–' : text('rate_value', {count: number(fps, 0)}))
+	setText(part('bandwidth'), bitsPerSecond === null ? '–' : `${number(bitsPerSecond / 1e6, 1)} Mbit/s`)
+	setText(part('resolution'), width === 0 ? '–' : `${width} × ${height}`)
+	setText(part('quality'), quality === null ? '–' : text('quality_value', {value: quality.newest, best: quality.best}))
 	setText(part('dropped'), number(dropped, 0))
 }
 
@@ -171,7 +166,6 @@ function translate() {
 	document.documentElement.lang = texts.lang
 	for (const target of document.querySelectorAll('[data-text]')) target.textContent = text(target.dataset.text)
 	for (const target of document.querySelectorAll('[data-hint]')) target.title = text(target.dataset.hint)
-	for (const target of document.querySelectorAll('[data-label]')) target.setAttribute('aria-label', text(target.dataset.label))
 }
 
 /** Escape belongs to an input method, an open list or the full screen first. @param {KeyboardEvent} event */
@@ -182,31 +176,30 @@ function isForThePage(event) {
 
 form.addEventListener('submit', event => {
 	event.preventDefault()
-	connect({rtspUrl: urlField.value.trim(), token: tokenField.value.trim(), ...templateForm.read()})
+	connect(read())
 })
+modeField.addEventListener('change', showTemplates)
 disconnectButton.addEventListener('click', disconnect)
 document.addEventListener('keydown', event => {
 	if (event.key === 'Escape' && !disconnectButton.disabled && isForThePage(event)) disconnect()
 })
-part('try-now').addEventListener('click', () => { client.tryNow() })
-part('parameters').addEventListener('parameters', () => { part('settings').hidden = !templateForm.hasParameters })
-part('full-screen').addEventListener('click', () => {
-	if (document.fullscreenElement) void document.exitFullscreen()
-	else void figure.requestFullscreen()
-})
+part('try-now').addEventListener('click', () => { player.tryNow() })
+part('parameters').addEventListener('parameters', showSettings)
+player.addEventListener('statechange', showState)
 window.addEventListener('hashchange', followAddress)
 
 translate()
-part('full-screen').hidden = !document.fullscreenEnabled
 part('settings').open = window.matchMedia('(min-width: 48rem)').matches
 setInterval(refresh, refreshMs)
-void loadTemplates()
+showTemplates()
+void loadLists()
+void loadCameras()
 if (readAddress(location.hash)) {
 	followAddress()
 } else {
 	const last = recall()
 	if (last) fill(last)
-	refresh()
+	showState()
 	// On a phone this would bring up the keyboard.
 	if (window.matchMedia('(pointer: fine)').matches) urlField.focus()
 }

@@ -12,6 +12,8 @@
  * @property {string} name
  * @property {string} [title]
  * @property {Parameter[]} [parameters]
+ * @property {string} [output] caps of what it makes, as `image/jpeg`
+ * @property {{parameter: string, lowest: number}[]} [adaptive] what the server lowers for a slow link, if it is asked to
  * @property {boolean} [available] false where the server's host cannot run it
  * @property {string} [unavailable] why not
  */
@@ -30,6 +32,8 @@ export class TemplateForm {
 	#loading = null
 	/** What was asked for last, which may come before the list does. */
 	#wanted = {pipeline: '', parameters: {}}
+	/** What the templates that are offered make. */
+	#output = /^image\/jpeg/
 
 	/**
 	 * @param {object} parts
@@ -92,7 +96,9 @@ export class TemplateForm {
 	 */
 	fill(wanted) {
 		this.#wanted = wanted
-		const options = (this.#templates ?? []).map(template => this.#option(template))
+		// A template that could not be read does not say what it makes.
+		const offered = (this.#templates ?? []).filter(({output}) => output === undefined || this.#output.test(output))
+		const options = offered.map(template => this.#option(template))
 		const usual = options.find(option => option.value === usualTemplate)?.value ?? options[0]?.value ?? ''
 		const chosen = wanted.pipeline === '' ? usual : wanted.pipeline
 		// A link may name a template that the list lacks: the form shows what was asked for, and the server says what it thinks of it.
@@ -100,6 +106,13 @@ export class TemplateForm {
 		this.#select.replaceChildren(...options)
 		this.#select.value = chosen
 		this.#showParameters(wanted.parameters)
+	}
+
+	/** Offers the templates that make this. @param {RegExp} output as `image/jpeg` */
+	limit(output) {
+		if (String(output) === String(this.#output)) return
+		this.#output = output
+		this.fill({pipeline: '', parameters: {}})
 	}
 
 	/** @returns {{pipeline: string, parameters: Record<string, string>}} what is chosen; parameters at their defaults are left out */
@@ -113,6 +126,7 @@ export class TemplateForm {
 			const value = this.#control(parameter).value.trim()
 			if (value !== '' && !isDefault(parameter, value)) parameters[parameter.name] = value
 		}
+		if (this.#box.querySelector('#parameter-adaptive')?.checked) parameters.adaptive = 'on'
 		return {pipeline, parameters}
 	}
 
@@ -133,8 +147,11 @@ export class TemplateForm {
 
 	/** @param {Record<string, string>} values */
 	#showParameters(values) {
-		const parameters = parametersOf(this.#templateNamed(this.#select.value))
-		this.#box.replaceChildren(...parameters.map(parameter => this.#field(parameter, values[parameter.name] ?? String(parameter.default ?? ''))))
+		const template = this.#templateNamed(this.#select.value)
+		const fields = parametersOf(template).map(parameter => this.#field(parameter, values[parameter.name] ?? String(parameter.default ?? '')))
+		const rules = template?.adaptive ?? []
+		if (rules.length > 0) fields.push(this.#adaptiveField(rules, values.adaptive === 'on'))
+		this.#box.replaceChildren(...fields)
 		this.#box.dispatchEvent(new window.Event('parameters'))
 	}
 
@@ -152,6 +169,21 @@ export class TemplateForm {
 		hint.append(...this.#hint(parameter))
 		control.setAttribute('aria-describedby', hint.id)
 		field.append(label, control, hint)
+		return field
+	}
+
+	/** @param {{parameter: string, lowest: number}[]} rules @param {boolean} checked */
+	#adaptiveField(rules, checked) {
+		const {text} = this.#texts
+		const id = 'parameter-adaptive'
+		const list = rules.map(({parameter, lowest}) => text('adaptive_lowest', {name: text(`label_${parameter}`) || parameter, lowest})).join(text('list_separator'))
+		const control = element('input', {type: 'checkbox', id, checked})
+		control.setAttribute('form', this.#select.form?.id ?? '')
+		control.setAttribute('aria-describedby', `${id}-note`)
+		const label = element('label', {htmlFor: id})
+		label.append(control, text('label_adaptive'))
+		const field = element('div', {className: 'field check'})
+		field.append(label, element('p', {className: 'note', id: `${id}-note`, textContent: text('hint_adaptive', {list})}))
 		return field
 	}
 

@@ -155,6 +155,7 @@ PYTHON
   need python3-uvicorn "uvicorn, the same" has_python uvicorn
   need python3-websockets "websockets, the same" has_python websockets
   need python3-numpy "numpy, the same" has_python numpy
+  need motion "motion, which the benchmark compares with" can_run motion
 }
 
 install_packages() {

@@ -18,9 +18,11 @@ export interface CameraSource {
 	secure: boolean
 	/** The transport that the URL's scheme asks for (`rtspt://`, `rtspsu://`, …), if it asks. */
 	transport?: 'tcp' | 'udp'
-	/** For logs: no user name, no password, not in the query either. */
+	/** Of a camera of the configuration. Its viewers did not send the URL, and learn no part of it. */
+	name?: string
+	/** For logs: no user name, no password, not in the query either. Of a named camera, its name. */
 	label: string
-	/** Takes every secret of this camera out of a text. */
+	/** Takes every secret of this camera out of a text; of a named camera, the address too. */
 	redact: (text: string) => string
 }
 
@@ -70,6 +72,29 @@ export function parseCameraSource(url: string): CameraSource {
 		...(transport && {transport}),
 		label: prefix.toLowerCase() + labelOf(address, hidden, secretsAt[0]),
 		redact: redactor([hidden, ...secretsAt.flatMap(at => valuesAt(address, at)), ...secretsOfCredentials(credentials, userInfo)])
+	}
+}
+
+// Cameras send addresses of their own accord, and names are looked up: any address at all is taken out.
+const anyUrl = /\brtsp[a-z]*:\/\/[^\s"'<>]+/gi
+const anyIpAddress = /(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?(?![\w.]*\d)|(?<![\w:])(?:(?:[\da-f]{1,4}:){4,7}[\da-f]{1,4}|(?:[\da-f]{1,4}:){1,7}(?::[\da-f]{1,4}){1,7}|::(?:[\da-f]{1,4}:){0,6}[\da-f]{1,4})(?![\w:])/gi
+
+/** The same camera under a name that stands for it wherever it is spoken of. */
+export function namedSource(name: string, source: CameraSource): CameraSource {
+	const {url, location, user = '', host, port} = source
+	const address = location.replace(schemePattern, '')
+	const path = address.replace(/^[^/?]*/, '')
+	const texts = [url, location, address, path, path.replace(/\?.*$/s, ''), path.replace(/^[^?]*/, '')].filter(text => text.length > 1)
+	// As words only: a short user name or a port would tear everything to pieces.
+	const words = [`${host}:${port}`, host, user, encodeURIComponent(user), String(port)].filter(word => word !== '').map(word => word.replace(/[$()*+./?[\\\]^{|}]/g, '\\$&'))
+	const word = new RegExp(`(?<![\\p{L}\\d_])(?:${words.join('|')})(?![\\p{L}\\d_])`, 'giu')
+	const hide = redactor(texts)
+	return {
+		...source,
+		url: '',
+		name,
+		label: name,
+		redact: text => source.redact(hide(text).replace(anyUrl, '***')).replace(anyIpAddress, '***').replace(word, '***')
 	}
 }
 

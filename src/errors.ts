@@ -4,18 +4,27 @@
  */
 export const errorTable = {
 	bad_request: {status: 400, text: 'The request is not valid'},
-	not_found: {status: 404, text: 'There is no such template or page'},
+	forbidden: {status: 403, text: 'This server does not allow that'},
+	not_found: {status: 404, text: 'There is no such camera, template or page'},
 	method_not_allowed: {status: 405, text: 'This address does not take that method'},
+	not_acceptable: {status: 406, text: 'There is no video codec that both sides know'},
+	precondition_failed: {status: 412, text: 'The entity tag is not that of the session'},
+	too_large: {status: 413, text: 'The request is too large'},
+	unsupported_media_type: {status: 415, text: 'The body has a type that this address does not take'},
+	unprocessable: {status: 422, text: 'The server cannot do this with the session'},
 	upgrade_required: {status: 426, text: 'This address speaks WebSocket only'},
+	precondition_required: {status: 428, text: 'The request must name the session\'s entity tag'},
 	internal_error: {status: 500, text: 'The server failed; its log says why'},
 	template_invalid: {status: 500, text: 'The pipeline template is not valid'},
 	pipeline_failed: {status: 500, text: 'The pipeline failed'},
+	webrtc_unavailable: {status: 501, text: 'This server has no WebRTC'},
 	camera_unreachable: {status: 502, text: 'The camera cannot be reached'},
 	camera_unauthorized: {status: 502, text: 'The camera refused the user name or password'},
 	camera_not_found: {status: 502, text: 'The camera has no stream at this address'},
 	camera_unsupported: {status: 502, text: 'The camera sends nothing that the template can take'},
 	camera_lost: {status: 502, text: 'The camera stopped sending'},
 	over_capacity: {status: 503, text: 'The server runs as many pipelines as it may'},
+	webrtc_failed: {status: 503, text: 'WebRTC failed, and is started again'},
 	shutting_down: {status: 503, text: 'The server is shutting down'},
 	camera_timeout: {status: 504, text: 'The camera did not answer in time'}
 } as const satisfies Record<string, {status: number; text: string}>
@@ -56,7 +65,7 @@ export interface ErrorBody {
 const requestErrors: readonly ErrorCode[] = ['bad_request', 'not_found']
 
 /**
- * @param unopenedUrl the RTSP URL as the viewer sent it, while its stream has not been opened: clients of the server that
+ * @param unopenedUrl the RTSP URL, or the camera's name, as the viewer sent it, while its stream has not been opened: clients of the server that
  *   Sluice replaces recognise that failure by this exact text.
  */
 export function errorBody(error: SluiceError, unopenedUrl?: string): ErrorBody {

@@ -11,7 +11,7 @@ import {Server} from './server.js'
 /** Shutdown has deadlines of its own, which sum up to less; this one is for what nobody thought of. */
 const shutdownTimeoutMs = 4500
 
-/** One line that says what is wrong, and the exit code: 2 for wrong usage, 1 for everything else. */
+/** One line that says what is wrong, or several, and the exit code: 2 for wrong usage, 1 for everything else. */
 function end(message: string, exitCode: number): never {
 	process.stderr.write(`sluice: ${message}\n`)
 	process.exit(exitCode)
@@ -22,7 +22,7 @@ function readCommandOrEnd(): Command {
 		return readCommand(process.argv.slice(2), process.env)
 	} catch (error) {
 		if (!(error instanceof UsageError)) throw error
-		end(error.message, 2)
+		end(error.problems.join('\nsluice: '), 2)
 	}
 }
 

@@ -2,12 +2,15 @@
  * The child process that runs one pipeline and nothing else; the only importer of gstreamer-superficial.
  *
  * Its pull() and pollBus() each hold a thread of libuv's pool with no timeout, and a pull that is pending keeps even
- * process.exit() from ending the process. So every way out stops the pipeline first, with a SIGKILL of its own behind it.
+ * process.exit() from ending the process. So every way out stops the pipeline first, and then kills the process.
  */
 import {createRequire} from 'node:module'
+import {Socket} from 'node:net'
 import process from 'node:process'
 import {Worker as Thread} from 'node:worker_threads'
 import type {Element, Pipeline} from 'gstreamer-superficial'
+import {frameHead, framePipeFd} from './frame-pipe.js'
+import {collectFrames} from './garbage.js'
 import {isKeyFrame} from './h264.js'
 import type {BusMessage, Caps, FromWorker, SinkSettings, ToWorker} from './worker-messages.js'
 
@@ -18,9 +21,8 @@ const gstreamer = createRequire(import.meta.url)('gstreamer-superficial') as typ
 const stopTimeoutMs = 1000
 /** How much memory the process may take. */
 const maxMemoryBytes = 2 ** 30
-/** How many bytes of frames may wait for the garbage collector. */
-const garbageBytes = 1024 * 1024
 
+const framePipe = new Socket({fd: framePipeFd, readable: false, writable: true})
 let pipeline: Pipeline | undefined
 let stopping = false
 
@@ -31,6 +33,8 @@ function shutdown(exitCode: number): void {
 		// A decoder that hangs blocks stop(), and with it this thread, for ever. Another thread does not wait for it.
 		new Thread(`setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${stopTimeoutMs})`, {eval: true}).unref()
 		pipeline.stop()
+		// process.exit() ends that thread first, and then waits for pollBus(), sometimes for ever.
+		process.kill(process.pid, 'SIGKILL')
 	}
 	process.exit(exitCode)
 }
@@ -43,13 +47,20 @@ function watchMemory(): void {
 	}, 250)
 }
 
-function send(message: FromWorker, done?: () => void): void {
+function send(message: FromWorker): void {
 	if (stopping || !process.send) return
 	process.send(message, undefined, undefined, error => {
 		// The channel is gone: so is the server, or it gave this worker up.
 		if (error) shutdown(1)
-		else done?.()
 	})
+}
+
+function sendFrame(frame: Extract<FromWorker, {type: 'frame'}>, done: () => void): void {
+	if (stopping) return
+	framePipe.cork()
+	framePipe.write(frameHead(frame))
+	framePipe.write(frame.data, error => { if (!error) done() })
+	framePipe.uncork()
 }
 
 function start({launch, source}: Extract<ToWorker, {type: 'start'}>): void {
@@ -83,7 +94,7 @@ function build(launch: string): {pipeline: Pipeline; src: Element; sink: Element
 	return {pipeline: built, src, sink}
 }
 
-function check({launch, elements}: Extract<ToWorker, {type: 'check'}>): void {
+function check({launch, elements, properties}: Extract<ToWorker, {type: 'check'}>): void {
 	const complaint = (act: () => void) => {
 		try {
 			act()
@@ -95,7 +106,11 @@ function check({launch, elements}: Extract<ToWorker, {type: 'check'}>): void {
 	const missing = elements.filter(element => complaint(() => new gstreamer.Pipeline(element))?.startsWith('no element'))
 	let settings: SinkSettings | undefined
 	const error = complaint(() => {
-		const {sink} = build(launch)
+		const {pipeline: built, sink} = build(launch)
+		for (const {element, property} of properties) {
+			// As GStreamer's parser words it.
+			if (!(property in (built.findChild(element) ?? {}))) throw new Error(`no property "${property}" in element "${element}"`)
+		}
 		settings = {maxBuffers: Number(sink['max-buffers']), drop: sink['drop'] === true}
 	})
 	send({type: 'checked', missing, ...(error !== undefined && {error}), ...(settings && {sink: settings})})
@@ -112,7 +127,7 @@ function setSource(src: Element, {location, user, password}: {location: string; 
 	if (password !== undefined) src['user-pw'] = password
 }
 
-/** Pulls the next frame only when this one was written to the channel, so pressure stays in the appsink. */
+/** Pulls the next frame only when this one was written to the pipe, so pressure stays in the appsink. */
 function pullFrames(playing: Pipeline, sink: Element): void {
 	let sequence = 0
 	let lastCaps = ''
@@ -120,12 +135,12 @@ function pullFrames(playing: Pipeline, sink: Element): void {
 		sink.pull?.((data, caps) => {
 			// The end of the stream; the bus says why.
 			if (!data) return
-			collectGarbage(data.byteLength)
+			collectFrames(data.byteLength)
 			const key = JSON.stringify(caps)
 			const changed: {caps?: Caps; codec?: string} = key === lastCaps ? {} : {caps}
 			lastCaps = key
 			if (sequence === 0) Object.assign(changed, codecOf(playing))
-			send({type: 'frame', sequence: sequence++, timeMs: Number(process.hrtime.bigint()) / 1e6, keyFrame: isWhole(data, caps), data: withEnd(data, caps), ...changed}, pull)
+			sendFrame({type: 'frame', sequence: sequence++, timeMs: Number(process.hrtime.bigint()) / 1e6, keyFrame: isWhole(data, caps), data: withEnd(data, caps), ...changed}, pull)
 		})
 	}
 	pull()
@@ -162,19 +177,6 @@ function codecOf(playing: Pipeline): {codec?: string} {
 	return codec === undefined ? {} : {codec}
 }
 
-let bytesSinceCollection = 0
-
-/**
- * Frames live outside of V8's heap, which sees no reason to collect the few small objects that hold them: without this
- * a worker grows by some 60 MB before it frees any. A minor collection of its small heap takes a fraction of a millisecond.
- */
-function collectGarbage(bytes: number): void {
-	bytesSinceCollection += bytes
-	if (bytesSinceCollection < garbageBytes) return
-	bytesSinceCollection = 0
-	globalThis.gc?.({type: 'minor'})
-}
-
 /** Keeps the few messages that matter. A structure's fields may overwrite `type`, so some are known by `name`. */
 function readBusMessage(raw: Record<string, unknown>): BusMessage | undefined {
 	const text = (key: string) => (typeof raw[key] === 'string' ? raw[key] : undefined)
@@ -208,6 +210,8 @@ process.on('message', (message: ToWorker) => {
 	else shutdown(0)
 })
 process.on('disconnect', () => { shutdown(0) })
+// The server is gone, or it gave this worker up.
+framePipe.on('error', () => { shutdown(1) })
 process.on('SIGTERM', () => { shutdown(0) })
 // A Ctrl-C reaches the whole process group; the server decides when its workers end.
 process.on('SIGINT', () => undefined)

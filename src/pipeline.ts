@@ -5,7 +5,7 @@ import type {Logger} from './log.js'
 import {RateLimit} from './rate-limit.js'
 import {whyUnreachable} from './reachability.js'
 import type {Worker, WorkerExit} from './worker.js'
-import type {BusMessage, Caps, FromWorker} from './worker-messages.js'
+import type {BusMessage, Caps, FromWorker, PropertyValue} from './worker-messages.js'
 
 /** Bounds that no camera reaches: beyond them the worker itself is broken. */
 const maxFramesPerSecond = 1000
@@ -33,6 +33,8 @@ export interface PipelineOptions {
 	/** The launch text of a filled template. */
 	launch: string
 	source: CameraSource
+	/** What is set right behind the start, before the first frame; by then it may have changed. */
+	properties?: ReadonlyMap<string, PropertyValue>
 	/** The longest wait for the first frame. */
 	openTimeoutMs: number
 	/** The longest wait between two frames. */
@@ -54,6 +56,7 @@ export class Pipeline {
 	#startedMs = performance.now()
 	#timer: NodeJS.Timeout
 	#budget = new RateLimit(maxFramesPerSecond)
+	#started = false
 	#ended = false
 
 	/** Takes the worker over: close(), or a failure, ends it. */
@@ -68,15 +71,19 @@ export class Pipeline {
 			this.#fail(new SluiceError('camera_timeout', `no picture within ${openTimeoutMs / 1000} s`))
 		}, openTimeoutMs)
 		worker.ready.then(
-			() => worker.send({type: 'start', launch, source: {location, ...(user !== undefined && {user}), ...(password !== undefined && {password})}}),
+			() => {
+				this.#started = true
+				worker.send({type: 'start', launch, source: {location, ...(user !== undefined && {user}), ...(password !== undefined && {password})}})
+				for (const changed of options.properties?.values() ?? []) this.set(changed)
+			},
 			(error: unknown) => { this.#fail(new SluiceError('pipeline_failed', error instanceof Error ? error.message : String(error))) }
 		)
 		void worker.exited.then(exit => { this.#onExit(exit) })
 	}
 
-	/** Changes a property of an element while it plays. */
-	set(element: string, property: string, value: number): void {
-		this.#worker.send({type: 'set', element, property, value})
+	/** Changes a property of an element while it plays; what is changed before that has to be in `properties`. */
+	set(changed: PropertyValue): void {
+		if (this.#started) this.#worker.send({type: 'set', ...changed})
 	}
 
 	/** Stops the pipeline and waits until its process has ended. */
@@ -116,16 +123,14 @@ export class Pipeline {
 		log.info({firstFrameMs: Math.round(performance.now() - this.#startedMs), width: this.#caps['width'], height: this.#caps['height'], codec: this.#codec}, 'playing')
 	}
 
-	#onBusMessage(raw: BusMessage): void {
-		const {log, source} = this.#options
-		// GStreamer's words only: a password that is a common word would make gaps in ours, and show by them.
-		const message = {...raw, ...(raw.message !== undefined && {message: source.redact(raw.message)}), ...(raw.debug !== undefined && {debug: source.redact(raw.debug)})}
-		log.debug(message, 'bus message')
+	#onBusMessage(message: BusMessage): void {
+		const {log, source: {redact}} = this.#options
+		log.debug({...message, ...(message.message !== undefined && {message: redact(message.message)}), ...(message.debug !== undefined && {debug: redact(message.debug)})}, 'bus message')
 		if (message.kind === 'warning' || message.kind === 'missing-plugin') {
 			if (this.#warnings.length < maxWarnings) this.#warnings.push(message)
 			return
 		}
-		void this.#failWith(cameraFailure(message, this.#warnings, this.#frames > 0))
+		void this.#failWith(cameraFailure(message, this.#warnings, this.#frames > 0, redact))
 	}
 
 	/** Adds to "cannot be reached" why, where that can be found out at once. */

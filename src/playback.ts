@@ -3,6 +3,7 @@ import {asSluiceError, type ErrorCode, SluiceError} from './errors.js'
 import type {Logger} from './log.js'
 import {type Frame, Pipeline} from './pipeline.js'
 import type {Choice, StreamRequest} from './stream-request.js'
+import type {PropertyValue} from './worker-messages.js'
 import type {WorkerPool} from './worker-pool.js'
 
 /** Failures of a variant that say nothing of the camera: another variant may do better. */
@@ -20,7 +21,12 @@ export interface PlaybackContext {
 
 export interface PlaybackOptions extends PlaybackContext {
 	request: StreamRequest
+	/** What every pipeline is set to beyond its launch text, at its start; changes are told with set(). */
+	properties: ReadonlyMap<string, PropertyValue>
+	/** Variants that are passed over; those that do not start are added. */
+	failed: Set<string>
 	log: Logger
+	/** From a key frame on, and again so where one pipeline follows another. */
 	onFrame: (frame: Frame) => void
 	/** Called once, and never after close(). The playback has closed itself by then. */
 	onFailure: (error: SluiceError) => void
@@ -52,9 +58,10 @@ export class Playback {
 		this.#begin(codec === undefined ? [request.plain] : [...this.#variantsFor(codec), request.plain])
 	}
 
-	/** Changes a property of an element of the pipeline that plays. */
-	set(element: string, property: string, value: number): void {
-		this.#current?.set(element, property, value)
+	/** Changes a property of an element of the pipelines that play. */
+	set(changed: PropertyValue): void {
+		this.#current?.set(changed)
+		this.#successor?.set(changed)
 	}
 
 	/** Stops, and waits until every process of it has ended. */
@@ -64,14 +71,14 @@ export class Playback {
 	}
 
 	#variantsFor(codec: string): Choice[] {
-		const {variants, plain} = this.#options.request
-		return variants.filter(({codecs, rank}) => rank > plain.rank && (codecs?.includes(codec) ?? true))
+		const {request: {variants, plain}, failed} = this.#options
+		return variants.filter(({template, codecs, rank}) => rank > plain.rank && !failed.has(template) && (codecs?.includes(codec) ?? true))
 	}
 
 	/** Starts the first of the choices; should it not start, the next. */
 	#begin([choice, ...others]: Choice[]): void {
 		if (!choice) return
-		const {request, codecs, onVariantFailed, onFrame, onFailure} = this.#options
+		const {request, codecs, onFrame} = this.#options
 		let playing = false
 		const pipeline: Pipeline = this.#play(choice, {
 			onFrame: frame => {
@@ -89,23 +96,35 @@ export class Playback {
 					return
 				}
 				if (playing || others.length === 0 || !variantFailures.includes(error.code)) {
-					this.#end()
-					onFailure(error)
+					// A variant that hangs, and a camera that is silent, look alike: the next attempt asks the plain variant.
+					if (!playing && choice !== request.plain && error.code === 'camera_timeout') codecs.forget(request.source)
+					this.#fail(error)
 					return
 				}
 				// The camera may have been set to another codec since it was learnt; then the variant is not to blame.
 				if (error.code === 'camera_unsupported') codecs.forget(request.source)
-				else onVariantFailed(choice.template, error.detail)
+				else this.#passOver(choice, error)
 				this.#current = undefined
-				try {
-					this.#begin(others)
-				} catch (failure) {
-					this.#end()
-					onFailure(asSluiceError(failure))
-				}
+				void this.#beginAnew(others)
 			}
 		})
 		this.#current = pipeline
+	}
+
+	/** For the place of what was tried before, and where a camera allows one session only, for that, its end is waited for. */
+	async #beginAnew(choices: Choice[]): Promise<void> {
+		await Promise.all(this.#closing)
+		if (this.#closed) return
+		try {
+			this.#begin(choices)
+		} catch (error) {
+			this.#fail(asSluiceError(error))
+		}
+	}
+
+	#passOver({template}: Choice, {detail}: SluiceError): void {
+		this.#options.failed.add(template)
+		this.#options.onVariantFailed(template, detail)
 	}
 
 	#onFirstFrame(choice: Choice, {codec}: Frame): void {
@@ -117,7 +136,7 @@ export class Playback {
 	}
 
 	#succeed(choice: Choice): void {
-		const {onVariantFailed, onFrame, onFailure, log} = this.#options
+		const {request, onFrame, log} = this.#options
 		try {
 			const successor: Pipeline = this.#play(choice, {
 				onFrame: frame => {
@@ -131,14 +150,16 @@ export class Playback {
 				onFailure: error => {
 					if (this.#closed) return
 					const starting = this.#successor === successor
-					if (starting && variantFailures.includes(error.code)) onVariantFailed(choice.template, error.detail)
-					if (starting && this.#current) {
-						// Viewers do not notice: the plain variant plays on.
-						this.#successor = undefined
+					// While the plain variant plays, the camera is not silent: it is the better one that hangs.
+					const toBlame = variantFailures.includes(error.code) || (error.code === 'camera_timeout' && this.#current !== undefined)
+					if (!starting || (!this.#current && !toBlame)) {
+						this.#fail(error)
 						return
 					}
-					this.#end()
-					onFailure(error)
+					if (toBlame) this.#passOver(choice, error)
+					this.#successor = undefined
+					// Viewers do not notice where the plain variant plays on. Where it has given way already, it is needed again.
+					if (!this.#current) void this.#beginAnew([request.plain])
 				}
 			})
 			this.#successor = successor
@@ -149,18 +170,40 @@ export class Playback {
 
 	/** @throws SluiceError `over_capacity`, `shutting_down` */
 	#play({template, launch}: Choice, {onFrame, onFailure}: Pick<PlaybackOptions, 'onFrame' | 'onFailure'>): Pipeline {
-		const {pool, request, openTimeoutMs, frameTimeoutMs, log} = this.#options
+		const {pool, request, properties, openTimeoutMs, frameTimeoutMs, log} = this.#options
 		const worker = pool.take()
 		this.#tried.add(template)
 		const pipelineLog = log.child({template, worker: worker.pid})
 		pipelineLog.info('opening')
 		const ended = worker.exited.then(() => { this.#closing.delete(ended) })
 		this.#closing.add(ended)
-		return new Pipeline(worker, {launch, source: request.source, openTimeoutMs, frameTimeoutMs, log: pipelineLog, onFrame, onFailure: error => { onFailure(withTemplate(error, template)) }})
+		let begun = false
+		return new Pipeline(worker, {
+			launch,
+			source: request.source,
+			properties,
+			openTimeoutMs,
+			frameTimeoutMs,
+			log: pipelineLog,
+			onFrame: frame => {
+				if (!begun) {
+					// A camera is joined anywhere; what builds on frames that nobody has would tear the picture.
+					if (!frame.keyFrame) return
+					begun = true
+				}
+				onFrame(frame)
+			},
+			onFailure: error => { onFailure(withTemplate(error, template)) }
+		})
 	}
 
 	#drop(pipeline: Pipeline | undefined): void {
 		void pipeline?.close()
+	}
+
+	#fail(error: SluiceError): void {
+		this.#end()
+		this.#options.onFailure(error)
 	}
 
 	#end(): void {

@@ -19,6 +19,8 @@ export interface Address {
 	port: number
 	/** Whether the camera is spoken to over TLS, as with rtsps://. */
 	secure: boolean
+	/** Stands for host and port in the words. */
+	name?: string
 }
 
 /**
@@ -26,7 +28,9 @@ export interface Address {
  *
  * @returns undefined where a connection can be made, so that the reason lies deeper
  */
-export async function whyUnreachable({host, port, secure}: Address, timeoutMs: number): Promise<string | undefined> {
+export async function whyUnreachable({host, port, secure, name}: Address, timeoutMs: number): Promise<string | undefined> {
+	const camera = name === undefined ? `${host}:${port}` : `the camera ${name}`
+	const named = name === undefined ? host : `the host of the camera ${name}`
 	return new Promise(resolve => {
 		const socket = secure ? tls.connect({host, port, servername: net.isIP(host) ? '' : host}) : net.connect({host, port})
 		const end = (reason?: string) => {
@@ -34,12 +38,12 @@ export async function whyUnreachable({host, port, secure}: Address, timeoutMs: n
 			resolve(reason)
 		}
 		// Not socket.setTimeout: that one does not run while the name is looked up.
-		const timer = setTimeout(() => { end(`${host}:${port} did not answer a connection within ${timeoutMs / 1000} s`) }, timeoutMs)
+		const timer = setTimeout(() => { end(`${camera} did not answer a connection within ${timeoutMs / 1000} s`) }, timeoutMs)
 		socket.once('close', () => { clearTimeout(timer) })
 		socket.once(secure ? 'secureConnect' : 'connect', () => { end() })
 		socket.once('error', (error: NodeJS.ErrnoException) => {
 			const {code = 'an unknown error'} = error
-			end(`${code === 'ENOTFOUND' || code === 'EAI_AGAIN' ? host : `${host}:${port}`} ${reasons[code] ?? `failed: ${code}`}`)
+			end(`${code === 'ENOTFOUND' || code === 'EAI_AGAIN' ? named : camera} ${reasons[code] ?? `failed: ${code}`}`)
 		})
 	})
 }

@@ -11,24 +11,30 @@ import {CodecMemory} from './codec-memory.js'
 import type {Config} from './config.js'
 import {asSluiceError, errorBody, SluiceError} from './errors.js'
 import type {Logger} from './log.js'
-import {frameHeaders} from './outputs/frame-headers.js'
+import {Metrics, type ViewerMeter} from './metrics.js'
+import {frameHeaders, imageType} from './outputs/frame-headers.js'
 import {MjpegOutput} from './outputs/mjpeg.js'
 import {takeSnapshot} from './outputs/snapshot.js'
 import {WebSocketOutput, webSocketOptions} from './outputs/websocket.js'
-import {type Query, readNumber, readStreamRequest, type StreamRequest} from './stream-request.js'
+import {Whep, whepPath} from './outputs/whep.js'
+import {cameraAsSent, type Query, readNumber, readStreamRequest, type StreamRequest} from './stream-request.js'
 import {Streams} from './streams.js'
-import {TemplateLibrary} from './template-library.js'
+import {type TemplateDescription, TemplateLibrary} from './template-library.js'
+import {WebRtc} from './webrtc.js'
 import {WorkerPool} from './worker-pool.js'
 import {Worker} from './worker.js'
 
 const playerDir = fileURLToPath(new URL('../player', import.meta.url))
 const workerPath = new URL('pipeline-worker.js', import.meta.url)
+const webrtcWorkerPath = new URL('webrtc-worker.js', import.meta.url)
 const retryAfterSeconds = 5
 /** How long a client may take to read an answer in the place of a WebSocket. */
 const answerTimeoutMs = 5000
 /** The longest wait for a snapshot that a viewer may ask for. */
 const maxSnapshotTimeoutMs = 60_000
 const maxSnapshotAgeMs = 3_600_000
+/** How long a viewer may take to read a snapshot. */
+const snapshotReadTimeoutMs = 60_000
 
 const securityHeaders = {
 	'Content-Security-Policy': "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'self'",
@@ -49,16 +55,24 @@ export class Server {
 	#pool: WorkerPool
 	#templates: TemplateLibrary
 	#streams: Streams
+	#metrics: Metrics
+	/** Why no viewer's quality can follow its link. */
+	#whyNotAdaptive: string | undefined
+	#webrtc: WebRtc
+	#whep: Whep
 	#http: http.Server
 	#outputs = new Set<Output>()
-	/** Ends what waits for a snapshot. */
-	#stopping = new AbortController()
+	/** What waits for a snapshot, to be ended. */
+	#snapshots = new Set<AbortController>()
 	/** Connections that Node's HTTP server has handed over, and so neither limits nor closes. */
 	#upgraded = new Set<Socket>()
 	#closing: Promise<void> | undefined
 
-	/** @param worker the workers' program; another one is for tests of supervision */
-	constructor(config: Config, log: Logger, worker: string | URL = workerPath) {
+	/**
+	 * @param worker the pipeline workers' program; another one is for tests of supervision
+	 * @param webrtcWorker that of the WebRTC worker
+	 */
+	constructor(config: Config, log: Logger, worker: string | URL = workerPath, webrtcWorker: string | URL = webrtcWorkerPath) {
 		this.#config = config
 		this.#log = log
 		this.#pool = new WorkerPool({path: worker, maxPipelines: config.maxPipelines, log})
@@ -66,7 +80,16 @@ export class Server {
 		this.#templates = new TemplateLibrary(config.pipelinesDir, () => new Worker(worker, log.child({}, {level: 'silent'})), log)
 		const {openTimeoutMs, frameTimeoutMs, share, lingerMs, retryForMs} = config
 		const onVariantFailed = (template: string, detail: string) => { this.#templates.markFailed(template, detail) }
-		this.#streams = new Streams({context: {pool: this.#pool, codecs: new CodecMemory(), onVariantFailed, openTimeoutMs, frameTimeoutMs}, share, lingerMs, retryForMs, log})
+		this.#streams = new Streams({context: {pool: this.#pool, codecs: new CodecMemory(), onVariantFailed, openTimeoutMs, frameTimeoutMs}, share, lingerMs, retryForMs, onRetry: () => { this.#metrics.retried() }, log})
+		this.#metrics = new Metrics({
+			streamStates: () => [...this.#streams.all].map(({state}) => state),
+			workers: () => ({running: this.#pool.running, spare: this.#pool.spare})
+		})
+		if (share) this.#whyNotAdaptive = 'viewers share pipelines on this server (--share), and one\'s slow link must not spoil the others\' picture'
+		this.#webrtc = new WebRtc({path: webrtcWorker, host: config.host, port: config.webrtcPort, log})
+		const {webrtcHosts: hosts, webrtcTranscode: transcode, maxWebrtcViewers: maxViewers, iceServers} = config
+		const readRequest = async (query: Query) => readStreamRequest(query, this.#templates, config, 'it is for WebSockets and MJPEG over HTTP')
+		this.#whep = new Whep({readRequest, streams: this.#streams, webrtc: this.#webrtc, maxViewers, transcode, hosts, iceServers, openTimeoutMs, log})
 		const answer = this.#app().callback()
 		this.#http = http.createServer((request, response) => void answer(request, response))
 		this.#http.on('upgrade', (request: http.IncomingMessage, socket: Socket, head: Buffer) => {
@@ -102,10 +125,10 @@ export class Server {
 
 	async #close(): Promise<void> {
 		const ended = new Promise<void>(resolve => { this.#http.close(() => { resolve() }) })
-		this.#stopping.abort(new SluiceError('shutting_down', 'the server is shutting down'))
-		await Promise.all([...this.#outputs].map(async output => output.close()))
+		for (const snapshot of this.#snapshots) snapshot.abort(new SluiceError('shutting_down', 'the server is shutting down'))
+		await Promise.all([this.#whep, ...this.#outputs].map(async output => output.close()))
 		await this.#streams.close()
-		await Promise.all([this.#pool.close(), this.#templates.close()])
+		await Promise.all([this.#pool.close(), this.#templates.close(), this.#webrtc.close()])
 		this.#http.closeAllConnections()
 		for (const socket of this.#upgraded) socket.destroy()
 		await ended
@@ -142,17 +165,26 @@ export class Server {
 		const app = new Koa()
 		app.silent = true
 		const router = new Router()
+		const methodNotAllowed = () => new SluiceError('method_not_allowed', 'see the API in README.md')
 		router.get('/', context => { context.body = {status: 'ok', message: 'Video Streaming Server is running.'} })
 		router.get('/ws/stream', async context => this.#stream(context))
 		router.get('/stream.mjpeg', async context => this.#mjpeg(context))
 		router.get('/snapshot.jpg', async context => this.#snapshot(context))
-		router.get('/pipelines', async context => { context.body = {pipelines: await this.#templates.describe()} })
+		router.get('/cameras', context => { this.#describeCameras(context) })
+		router.all(whepPath, async context => this.#whep.answer(context, undefined))
+		router.all(`${whepPath}/:session`, async context => this.#whep.answer(context, (context.params as {session?: string}).session ?? ''))
+		router.get('/pipelines', async context => { context.body = {pipelines: await this.#describeTemplates()} })
+		router.get('/metrics', async context => {
+			context.set('Cache-Control', 'no-store')
+			context.set('Content-Type', this.#metrics.contentType)
+			context.body = await this.#metrics.text()
+		})
 		app.use(this.#answerErrors())
 		const handshake = websocket('ws', {wsOptions: webSocketOptions})
 		// What was sent along with the handshake may be broken, and is read before anybody else listens. The close tells.
 		handshake.server.on('connection', socket => { socket.on('error', () => undefined) })
 		app.use(handshake)
-		app.use(router.routes()).use(router.allowedMethods({throw: true, methodNotAllowed: () => new SluiceError('method_not_allowed', 'see the API in README.md')}))
+		app.use(router.routes()).use(router.allowedMethods({throw: true, methodNotAllowed, notImplemented: methodNotAllowed}))
 		app.use(servePlayer)
 		return app
 	}
@@ -169,10 +201,12 @@ export class Server {
 				if (context.status === 404 && context.respond !== false) throw new SluiceError('not_found', `there is nothing at ${context.path.slice(0, 200)}`)
 			} catch (thrown) {
 				const error = asSluiceError(thrown)
+				this.#metrics.failed(error.code)
 				if (error.code === 'internal_error') this.#log.error({err: thrown, method: context.method}, 'request failed')
 				context.status = error.status
 				if (error.status === 503) context.set('Retry-After', String(retryAfterSeconds))
 				if (error.code === 'upgrade_required') context.set('Upgrade', 'websocket')
+				if (error.code === 'method_not_allowed') context.set('Allow', 'GET, HEAD')
 				context.set('Cache-Control', 'no-store')
 				context.body = errorBody(error, (context.state as {sentUrl?: string}).sentUrl)
 			}
@@ -184,22 +218,24 @@ export class Server {
 		if (!upgrade) throw new SluiceError('upgrade_required', 'open it as a WebSocket: ws://host:port/ws/stream?rtsp_url=…')
 		if (this.#closing) throw new SluiceError('shutting_down', 'the server is shutting down')
 		// The query is read while the handshake goes on; a failure is told over the WebSocket.
-		const request = readStreamRequest(context.query, this.#templates)
+		const request = readStreamRequest(context.query, this.#templates, this.#config, this.#whyNotAdaptive)
 		request.catch(() => undefined)
 		// Koa answers no more. After a handshake that ws refused, upgrade() stays pending: the socket's end settles it.
 		context.respond = false
 		const tcp = context.req.socket
 		const socket = await Promise.race([upgrade(), new Promise<undefined>(resolve => { tcp.once('close', () => { resolve(undefined) }) })])
 		if (!socket) return
-		const sentUrl = context.query['rtsp_url']
-		this.#track(new WebSocketOutput(socket, {tcp, request, sentUrl: typeof sentUrl === 'string' ? sentUrl : '', streams: this.#streams, log: this.#viewerLog(context)}))
+		const meter = this.#metrics.viewer('websocket')
+		this.#track(new WebSocketOutput(socket, {tcp, request, sentUrl: cameraAsSent(context.query), streams: this.#streams, meter, log: this.#viewerLog(context)}), meter)
 	}
 
 	async #mjpeg(context: Context): Promise<void> {
-		const request = await this.#readImageRequest(context, context.query)
+		const request = await this.#readImageRequest(context, context.query, this.#whyNotAdaptive)
+		if (!request) return
 		const log = this.#viewerLog(context).child({camera: request.source.label})
-		const output = new MjpegOutput(context.res, {request, headOnly: context.method === 'HEAD', streams: this.#streams, log})
-		this.#track(output)
+		const meter = this.#metrics.viewer('mjpeg')
+		const output = new MjpegOutput(context.res, {request, headOnly: context.method === 'HEAD', streams: this.#streams, meter, log})
+		this.#track(output, meter)
 		await output.opened
 		context.respond = false
 	}
@@ -208,31 +244,71 @@ export class Server {
 		const {max_age_ms, timeout_ms, ...query} = context.query
 		const maxAgeMs = readNumber('max_age_ms', max_age_ms, 0, maxSnapshotAgeMs) ?? 0
 		const timeoutMs = readNumber('timeout_ms', timeout_ms, 1, maxSnapshotTimeoutMs) ?? this.#config.openTimeoutMs
-		const request = await this.#readImageRequest(context, query)
-		const gone = new AbortController()
-		context.res.once('close', () => { gone.abort(new SluiceError('internal_error', 'the viewer has gone')) })
-		const signal = AbortSignal.any([gone.signal, this.#stopping.signal])
+		const request = await this.#readImageRequest(context, query, 'a snapshot is one image')
+		if (!request) return
+		const {res} = context
+		const waiting = new AbortController()
+		this.#snapshots.add(waiting)
+		res.once('close', () => { waiting.abort(new SluiceError('internal_error', 'the viewer has gone')) })
 		const log = this.#viewerLog(context).child({camera: request.source.label})
-		const frame = await takeSnapshot({request, maxAgeMs, timeoutMs, signal, streams: this.#streams, log})
-		context.set({...frameHeaders(frame), 'Cache-Control': 'no-store'})
-		context.type = 'image/jpeg'
-		context.body = Buffer.from(frame.data.buffer, frame.data.byteOffset, frame.data.byteLength)
+		try {
+			const frame = await takeSnapshot({request, maxAgeMs, timeoutMs, signal: waiting.signal, streams: this.#streams, log})
+			context.set({...frameHeaders(frame), 'Cache-Control': 'no-store'})
+			context.type = imageType(frame)
+			context.body = Buffer.from(frame.data.buffer, frame.data.byteOffset, frame.data.byteLength)
+		} catch (thrown) {
+			context.respond = !res.destroyed
+			if (res.destroyed) return
+			const {code, detail} = asSluiceError(thrown)
+			log.warn({code, detail}, 'failed')
+			throw thrown
+		} finally {
+			this.#snapshots.delete(waiting)
+		}
+		const timer = setTimeout(() => { res.destroy() }, snapshotReadTimeoutMs)
+		res.once('close', () => { clearTimeout(timer) })
 	}
 
-	/** @throws SluiceError `shutting_down`, and what a query can have wrong */
-	async #readImageRequest(context: Context, query: Query): Promise<StreamRequest> {
+	/**
+	 * @returns undefined where the viewer has gone meanwhile: its response has told so to nobody, and never will
+	 * @throws SluiceError `shutting_down`, and what a query can have wrong
+	 */
+	async #readImageRequest(context: Context, query: Query, whyNotAdaptive: string | undefined): Promise<StreamRequest | undefined> {
+		const {req: {socket}, res} = context
+		;(context.state as {sentUrl?: string}).sentUrl = cameraAsSent(query)
+		// Behind an answer without an end it would wait for ever, and hear nothing of the connection's end.
+		if (!res.socket) throw new SluiceError('bad_request', 'the request came behind another one that is not answered yet')
+		// Nobody reads from a connection that Node has handed over, so nobody would see its end.
+		if (this.#upgraded.has(socket)) socket.once('end', () => { socket.destroy() }).resume()
+		const request = await readStreamRequest(query, this.#templates, this.#config, whyNotAdaptive)
+		if (res.destroyed) {
+			context.respond = false
+			return undefined
+		}
 		if (this.#closing) throw new SluiceError('shutting_down', 'the server is shutting down')
-		const request = await readStreamRequest(query, this.#templates)
 		if (!request.images) throw new SluiceError('bad_request', `the template ${request.plain.template} gives coded video, and this address gives images`)
-		// From here on a failure is one to open a stream.
-		const sentUrl = query['rtsp_url']
-		if (typeof sentUrl === 'string') (context.state as {sentUrl?: string}).sentUrl = sentUrl
 		return request
 	}
 
-	#track(output: Output): void {
+	/** Names, and whether a stream plays just now: nothing else of a camera is for viewers. */
+	#describeCameras(context: Context): void {
+		const live = new Set([...this.#streams.all].flatMap(({state, source}) => state === 'playing' ? source.name ?? [] : []))
+		context.set('Cache-Control', 'no-store')
+		context.body = {cameras: this.#config.cameras.map(({name}) => ({name, live: live.has(name)}))}
+	}
+
+	/** What is refused on this server is not offered. */
+	async #describeTemplates(): Promise<TemplateDescription[]> {
+		const templates = await this.#templates.describe()
+		return this.#whyNotAdaptive === undefined ? templates : templates.map(template => ({...template, adaptive: []}))
+	}
+
+	#track(output: Output, meter: ViewerMeter): void {
 		this.#outputs.add(output)
-		void output.closed.then(() => this.#outputs.delete(output))
+		void output.closed.then(() => {
+			this.#outputs.delete(output)
+			meter.close()
+		})
 	}
 
 	#viewerLog({req: {socket}}: Context): Logger {

@@ -1,8 +1,8 @@
-import {type CameraSource, noCamera, parseCameraSource} from './camera-source.js'
+import type {AdaptiveProperty} from './adaptive.js'
+import {type CameraSource, noCamera} from './camera-source.js'
+import {type CameraChoice, chooseCamera, fixParameters} from './cameras.js'
 import {SluiceError} from './errors.js'
-import {fillTemplate, reservedParameters, type Template} from './template.js'
-
-const defaultTemplate = 'jpeg'
+import {defaultTemplate, fillTemplate, reservedParameters, type Template} from './template.js'
 
 /** What a viewer asks for: a camera, through a template filled with parameters. */
 export interface StreamRequest {
@@ -13,6 +13,8 @@ export interface StreamRequest {
 	variants: Choice[]
 	/** Whether frames are images, each complete in itself; else they are coded video. */
 	images: boolean
+	/** What may be lowered for a slow link, where the viewer asks for that; else empty. */
+	adaptive: AdaptiveProperty[]
 	/** Equal for requests that one stream can serve: the same camera, credentials, template and parameters. */
 	key: string
 }
@@ -36,33 +38,40 @@ export interface TemplateSource {
 /** A query as Koa parses it. */
 export type Query = Readonly<Record<string, string | readonly string[] | undefined>>
 
+/** What a viewer named the camera by, as it was sent, for the contract's error text: a URL, or the name of a camera. */
+export function cameraAsSent({rtsp_url: url, camera}: Query): string {
+	return [url, camera].find(value => typeof value === 'string' && value !== '')?.toString() ?? ''
+}
+
 /**
- * Reads a viewer's query: `rtsp_url`, `pipeline`, and the template's own parameters.
- * @throws SluiceError `bad_request`, `not_found`, `template_invalid`
+ * Reads a viewer's query: `rtsp_url` or `camera`, `pipeline`, `adaptive`, and the template's own parameters.
+ * @param whyNotAdaptive why `adaptive=on` is refused here; undefined where it is not
+ * @throws SluiceError `bad_request`, `forbidden`, `not_found`, `template_invalid`
  */
-export async function readStreamRequest(query: Query, templates: TemplateSource): Promise<StreamRequest> {
+export async function readStreamRequest(query: Query, templates: TemplateSource, cameras: CameraChoice, whyNotAdaptive?: string): Promise<StreamRequest> {
 	const values = singleValues(query)
-	const pipeline = values.get('pipeline') ?? defaultTemplate
-	const url = values.get('rtsp_url') ?? ''
 	// A bad URL is told before the template is looked for.
-	const given = url === '' ? undefined : parseCameraSource(url)
-	const template = await templates.get(pipeline)
-	if (template.camera && !given) throw new SluiceError('bad_request', 'rtsp_url is missing: /ws/stream?rtsp_url=rtsp%3A%2F%2F…')
-	const source = given ?? noCamera
-	const own = new Map([...values].filter(([name]) => name !== 'rtsp_url' && name !== 'pipeline'))
+	const camera = chooseCamera(values, cameras)
+	const template = await templates.get(values.get('pipeline') ?? camera?.pipeline ?? defaultTemplate)
+	if (template.camera && !camera) throw new SluiceError('bad_request', cameras.allowRtspUrl ? 'rtsp_url is missing: ?rtsp_url=rtsp%3A%2F%2F…, or ?camera=… for a named one' : 'camera is missing: ?camera=…')
+	const source = camera && template.camera ? camera.source : noCamera
+	const own = new Map([...values].filter(([name]) => name !== 'rtsp_url' && name !== 'camera' && name !== 'pipeline' && name !== 'adaptive'))
 	for (const name of own.keys()) {
 		if (reservedParameters.includes(name)) throw new SluiceError('bad_request', `${name} is not supported here`)
 	}
+	if (camera) fixParameters(own, camera, template)
 	chooseTransport(own, source, template)
+	const adaptive = readAdaptive(values.get('adaptive'), template, own, whyNotAdaptive)
 	const plain = choice(template, own)
-	const {location, user, password} = source
+	const {name, location, user, password} = source
 	return {
 		source,
 		plain,
-		variants: templates.variants(template.name).flatMap(variant => takes(variant, own) ? choice(variant, own) : []),
+		variants: templates.variants(template.name).flatMap(variant => takes(variant, own) && (adaptive.length === 0 || lowersTheSame(variant, template)) ? choice(variant, own) : []),
 		images: template.output.startsWith('image/'),
-		// The launch text tells one version of a template from the next.
-		key: JSON.stringify([location, user, password, template.name, plain.launch])
+		adaptive,
+		// Who names a camera shares no stream with who sent its URL, and would be told that URL by its failures. The launch text tells one version of a template from the next.
+		key: JSON.stringify([name, location, user, password, template.name, plain.launch])
 	}
 }
 
@@ -81,6 +90,24 @@ function takes(template: Template, values: ReadonlyMap<string, string>): boolean
 	}
 }
 
+/** The viewer's own values, or the defaults, are the greatest. */
+function readAdaptive(given: string | undefined, template: Template, values: ReadonlyMap<string, string>, whyNot: string | undefined): AdaptiveProperty[] {
+	if (given === undefined || given === 'off') return []
+	if (given !== 'on') throw new SluiceError('bad_request', `adaptive must be on or off, not ${JSON.stringify(given.slice(0, 64))}`)
+	if (whyNot !== undefined) throw new SluiceError('bad_request', `adaptive=on is not possible: ${whyNot}`)
+	if (template.adaptive.length === 0) throw new SluiceError('bad_request', `adaptive=on is not possible: the template ${template.name} has no @adaptive line, which would say what may be lowered`)
+	return template.adaptive.map(rule => {
+		const initial = template.parameters.find(({name}) => name === rule.parameter)?.default
+		const greatest = Number(values.get(rule.parameter) ?? initial)
+		return {...rule, greatest, lowest: Math.min(rule.lowest, greatest)}
+	})
+}
+
+/** What was set on one variant must mean the same on the next. */
+function lowersTheSame(variant: Template, template: Template): boolean {
+	return JSON.stringify(variant.adaptive) === JSON.stringify(template.adaptive)
+}
+
 function singleValues(query: Query): Map<string, string> {
 	const values = new Map<string, string>()
 	for (const [name, value] of Object.entries(query)) {
@@ -91,10 +118,10 @@ function singleValues(query: Query): Map<string, string> {
 }
 
 /** rtspsrc refuses `rtspu://` with `protocols=tcp`: where the URL chooses the transport, so it is. */
-function chooseTransport(values: Map<string, string>, {transport}: CameraSource, {parameters}: Template): void {
+function chooseTransport(values: Map<string, string>, {transport, name}: CameraSource, {parameters}: Template): void {
 	if (!transport || !parameters.some(({name}) => name === 'transport')) return
 	const given = values.get('transport')
-	if (given !== undefined && given !== transport) throw new SluiceError('bad_request', `transport=${given.slice(0, 64)} contradicts the scheme of rtsp_url, which asks for ${transport}`)
+	if (given !== undefined && given !== transport) throw new SluiceError('bad_request', name !== undefined ? 'transport is set by the server for this camera' : `transport=${given.slice(0, 64)} contradicts the scheme of rtsp_url, which asks for ${transport}`)
 	values.set('transport', transport)
 }
 

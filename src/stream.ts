@@ -1,16 +1,18 @@
+import type {CameraSource} from './camera-source.js'
 import {SluiceError, type ErrorCode, asSluiceError} from './errors.js'
 import type {Logger} from './log.js'
 import type {Frame} from './pipeline.js'
 import {Playback, type PlaybackContext} from './playback.js'
 import type {StreamRequest} from './stream-request.js'
+import type {PropertyValue} from './worker-messages.js'
 
 /** Pause before the first retry; each further one doubles it, up to the longest. */
 const firstPauseMs = 500
 const longestPauseMs = 5000
 /** A retry that played for so long counts as sound: the next loss starts with the shortest pause again. */
 const soundAfterMs = 10_000
-/** What is kept of coded video for late viewers, since the last key frame; a longer group is not kept at all. */
-const maxKeptBytes = 16 * 1024 * 1024
+/** What is kept of coded video for late viewers, since the last key frame; a longer group is not kept at all. A viewer's place holds it, and a second more. */
+const maxKeptBytes = 6 * 1024 * 1024
 const maxKeptFrames = 1800
 
 /** Failures that another try does not mend: somebody has to change something first. */
@@ -34,6 +36,10 @@ export interface StreamOptions {
 	lingerMs: number
 	/** Whether subscribers may come late, for whom pictures are kept. */
 	shared: boolean
+	/** Waited for before the start: another stream has to make room first. */
+	after?: Promise<void>
+	/** Told of each time that the camera is to be tried again. */
+	onRetry?: (() => void) | undefined
 	log: Logger
 }
 
@@ -41,7 +47,8 @@ export interface StreamOptions {
  * What viewers are attached to: a camera with its restarts, however many watch.
  *
  * `starting → playing → retrying → playing … → closed`, or `failed`. The first attempt fails at once, with its reason; one
- * that has played is tried again with growing, jittered pauses. It ends by itself when its last subscriber is gone.
+ * that has played is tried again with growing, jittered pauses, while somebody waits for it. It ends by itself when its last
+ * subscriber is gone.
  */
 export class Stream {
 	/** Resolves when the stream has ended, by close() or by a failure, and none of its processes is left. */
@@ -49,14 +56,20 @@ export class Stream {
 	#options: StreamOptions
 	#resolveEnded: () => void = () => undefined
 	#subscribers = new Set<Subscriber>()
+	/** Of those who came late and found no picture: they hear of it in time, as if they had been the first. */
+	#patience = new Map<Subscriber, NodeJS.Timeout>()
 	#state: StreamState = 'starting'
-	#playback: Playback
+	#playback: Playback | undefined
 	/** Playbacks whose processes have not ended yet. */
 	#closing = new Set<Promise<void>>()
+	/** What was set while it played, by element and property: each further pipeline gets it as well. */
+	#properties = new Map<string, PropertyValue>()
 	#sequence = 0
 	/** The newest image, or the coded video since the last key frame. */
 	#kept: Frame[] = []
 	#keptBytes = 0
+	/** Variants that did not start for this stream. */
+	#failed = new Set<string>()
 	/** When the loss began that is being retried; undefined while the stream is sound. */
 	#lostMs: number | undefined
 	#lastFailure: SluiceError | undefined
@@ -72,35 +85,54 @@ export class Stream {
 	constructor(options: StreamOptions) {
 		this.#options = options
 		this.ended = new Promise(resolve => { this.#resolveEnded = resolve })
-		this.#playback = this.#play()
+		if (options.after) void options.after.then(() => { this.#start('starting') })
+		else this.#playback = this.#play()
 	}
 
 	get state(): StreamState {
 		return this.#state
 	}
 
+	/** Where its pictures come from. */
+	get source(): CameraSource {
+		return this.#options.request.source
+	}
+
 	get subscribers(): number {
 		return this.#subscribers.size
 	}
 
-	/** From the next frame on; a late subscriber receives what was kept, at once, so that it can show a picture. */
+	/** Whether it has ended, or is about to: then nobody can be attached to it. */
+	get over(): boolean {
+		return this.#state === 'closed' || this.#state === 'failed'
+	}
+
+	/** From the next frame on; a late subscriber receives what was kept, before this returns, so that it can show a picture. */
 	attach(subscriber: Subscriber): void {
 		clearTimeout(this.#linger)
 		this.#subscribers.add(subscriber)
-		if (this.#state !== 'playing') return
-		for (const frame of this.#kept) subscriber.onFrame(frame)
+		if (this.#kept.length === 0 && this.#state !== 'starting') {
+			this.#patience.set(subscriber, setTimeout(() => { this.#disappoint(subscriber) }, this.#options.context.openTimeoutMs))
+		}
+		for (const frame of this.#kept) this.#give(subscriber, frame)
 	}
 
 	detach(subscriber: Subscriber): void {
-		if (!this.#subscribers.delete(subscriber) || this.#subscribers.size > 0) return
+		if (!this.#subscribers.delete(subscriber)) return
+		clearTimeout(this.#patience.get(subscriber))
+		this.#patience.delete(subscriber)
+		if (this.#subscribers.size > 0 || this.over) return
 		const {lingerMs} = this.#options
-		if (lingerMs === 0) void this.close()
+		// A lost camera has no picture for whoever comes next.
+		if (lingerMs === 0 || this.#state === 'retrying') void this.close()
 		else this.#linger = setTimeout(() => { void this.close() }, lingerMs)
 	}
 
-	/** Changes a property of an element while it plays. */
+	/** Changes a property of an element while it plays, and for as long as the stream lives. */
 	set(element: string, property: string, value: number): void {
-		this.#playback.set(element, property, value)
+		const changed = {element, property, value}
+		this.#properties.set(`${element}.${property}`, changed)
+		this.#playback?.set(changed)
 	}
 
 	/** Ends it, without a word to subscribers, and waits until its processes have ended. */
@@ -115,6 +147,8 @@ export class Stream {
 		return new Playback({
 			...context,
 			request,
+			properties: this.#properties,
+			failed: this.#failed,
 			log,
 			onFrame: frame => { this.#onFrame(frame) },
 			onFailure: error => { this.#onFailure(error) }
@@ -134,7 +168,22 @@ export class Stream {
 		// A restarted pipeline counts from 0 again.
 		const frame = {...raw, sequence: this.#sequence++}
 		this.#keep(frame)
-		for (const subscriber of this.#subscribers) subscriber.onFrame(frame)
+		for (const timer of this.#patience.values()) clearTimeout(timer)
+		this.#patience.clear()
+		// Whoever is attached meanwhile was given this frame already.
+		for (const subscriber of [...this.#subscribers]) this.#give(subscriber, frame)
+	}
+
+	/** A subscriber may have detached itself, or been detached, at the frame or the subscriber before. */
+	#give(subscriber: Subscriber, frame: Frame): void {
+		if (this.#subscribers.has(subscriber)) subscriber.onFrame(frame)
+	}
+
+	#disappoint(subscriber: Subscriber): void {
+		const {openTimeoutMs} = this.#options.context
+		const last = this.#state === 'retrying' ? this.#lastFailure : undefined
+		this.detach(subscriber)
+		subscriber.onFailure(last ?? new SluiceError('camera_timeout', `no picture within ${openTimeoutMs / 1000} s`))
 	}
 
 	#keep(frame: Frame): void {
@@ -153,30 +202,40 @@ export class Stream {
 
 	#onFailure(error: SluiceError): void {
 		this.#track(this.#playback)
-		const {retryForMs, log} = this.#options
-		if (this.#state === 'starting' || retryForMs === 0 || finalFailures.includes(error.code)) {
+		const {retryForMs, onRetry, log} = this.#options
+		if (this.#state === 'starting' || retryForMs === 0 || this.#subscribers.size === 0 || finalFailures.includes(error.code)) {
 			this.#fail(error)
 			return
 		}
 		const now = performance.now()
 		this.#lostMs ??= now
+		this.#lastFailure = error
 		const leftMs = this.#lostMs + retryForMs - now
-		const pauseMs = Math.min(longestPauseMs, firstPauseMs * 2 ** this.#retries++) * (0.75 + Math.random() / 2)
-		if (pauseMs > leftMs) {
-			this.#giveUp(error)
+		if (leftMs < Math.min(firstPauseMs, retryForMs / 2)) {
+			this.#giveUp()
 			return
 		}
+		// Towards the end pauses become shorter, for the last try to come close to it.
+		const pauseMs = Math.min(leftMs / 2, Math.min(longestPauseMs, firstPauseMs * 2 ** this.#retries++) * (0.75 + Math.random() / 2))
 		log.warn({code: error.code, detail: error.detail, retry: this.#retries, pauseMs: Math.round(pauseMs)}, 'retrying')
+		onRetry?.()
 		if (this.#state === 'playing') {
 			this.#kept = []
-			this.#deadline = setTimeout(() => { this.#giveUp(this.#lastFailure ?? error) }, leftMs)
+			this.#deadline = setTimeout(() => { this.#giveUp() }, leftMs)
 		}
-		this.#lastFailure = error
 		this.#state = 'retrying'
-		this.#retry = setTimeout(() => { this.#tryAgain() }, pauseMs)
+		this.#retry = setTimeout(() => { void this.#tryAgain() }, pauseMs)
 	}
 
-	#tryAgain(): void {
+	async #tryAgain(): Promise<void> {
+		// Until its processes have ended, the last attempt has a place among the server's pipelines, and maybe the camera's only session.
+		await Promise.all(this.#closing)
+		this.#start('retrying')
+	}
+
+	/** What was waited for before may have taken so long that the stream has ended meanwhile. */
+	#start(state: StreamState): void {
+		if (this.#state !== state) return
 		try {
 			this.#playback = this.#play()
 		} catch (error) {
@@ -184,29 +243,35 @@ export class Stream {
 		}
 	}
 
-	#giveUp(last: SluiceError): void {
-		const code = last.code === 'pipeline_failed' ? last.code : 'camera_lost'
-		this.#fail(new SluiceError(code, `not back within ${this.#options.retryForMs / 1000} s: ${last.detail}`))
+	#giveUp(): void {
+		const {code = 'camera_lost', detail = ''} = this.#lastFailure ?? {}
+		// The camera is not to blame for a worker's crash, nor for the server's limits.
+		const kept = code === 'pipeline_failed' || code === 'over_capacity'
+		this.#fail(new SluiceError(kept ? code : 'camera_lost', `tried again for ${this.#options.retryForMs / 1000} s: ${detail}`))
 	}
 
 	#fail(error: SluiceError): void {
-		const told = [...this.#subscribers]
 		this.#end('failed')
-		for (const subscriber of told) subscriber.onFailure(error)
+		for (const subscriber of this.#subscribers) {
+			this.#subscribers.delete(subscriber)
+			subscriber.onFailure(error)
+		}
 	}
 
 	#end(state: 'closed' | 'failed'): void {
-		if (this.#state === 'closed' || this.#state === 'failed') return
+		if (this.over) return
 		this.#state = state
-		this.#subscribers.clear()
+		if (state === 'closed') this.#subscribers.clear()
 		this.#kept = []
-		for (const timer of [this.#retry, this.#deadline, this.#linger]) clearTimeout(timer)
+		for (const timer of [this.#retry, this.#deadline, this.#linger, ...this.#patience.values()]) clearTimeout(timer)
+		this.#patience.clear()
 		this.#track(this.#playback)
 		void Promise.all(this.#closing).then(() => { this.#resolveEnded() })
 	}
 
 	/** A playback that has failed may have a process left for a moment. */
-	#track(playback: Playback): void {
+	#track(playback: Playback | undefined): void {
+		if (!playback) return
 		const closed = playback.close().then(() => { this.#closing.delete(closed) })
 		this.#closing.add(closed)
 	}

@@ -31,7 +31,7 @@ export async function checkOnHost(template: Template, worker: Worker): Promise<H
 			worker.onMessage = message => {
 				if (message.type === 'checked') resolve(message)
 			}
-			worker.ready.then(() => worker.send({type: 'check', launch, elements: elementsOf(launch)}), () => undefined)
+			worker.ready.then(() => worker.send({type: 'check', launch, elements: elementsOf(launch), properties: template.adaptive}), () => undefined)
 			void worker.exited.then(({code, signal}) => {
 				clearTimeout(timer)
 				resolve({missing: [], error: `GStreamer crashed (${signal ?? `exit code ${code ?? 'none'}`})`})
@@ -92,7 +92,7 @@ export class TemplateLibrary {
 	 * until then there is the plain variant only.
 	 */
 	variants(family: string): Template[] {
-		const entries = [...this.#entries.entries()].filter(([name, {available, failed}]) => name !== family && familyOf(name) === family && available === true && (failed?.untilMs ?? 0) < performance.now())
+		const entries = [...this.#entries.entries()].filter(([name, {available, failed}]) => name.startsWith(`${family}.`) && available === true && (failed?.untilMs ?? 0) < performance.now())
 		return entries.flatMap(([, {good}]) => good ?? []).sort((a, b) => b.rank - a.rank)
 	}
 
@@ -157,8 +157,8 @@ export class TemplateLibrary {
 	async #describe(name: string): Promise<TemplateDescription> {
 		const entry = await this.#refresh(name)
 		const error = entry.problem && {error: entry.problem.detail}
-		if (!entry.good) return {name, title: name, description: '', needs: '', tested: '', output: '', codecs: undefined, rank: 0, camera: true, parameters: [], available: false, ...error}
-		const {title, description, needs, tested, output, codecs, rank, camera, parameters} = entry.good
+		if (!entry.good) return {name, title: name, description: '', needs: '', tested: '', output: '', codecs: undefined, rank: 0, camera: true, parameters: [], adaptive: [], available: false, ...error}
+		const {title, description, needs, tested, output, codecs, rank, camera, parameters, adaptive} = entry.good
 		const {missing, error: refusal} = await this.#checked(entry, entry.good)
 		const unavailable = missing.length > 0 ? missing.map(element => `no element "${element}"`).join(', ') : refusal
 		return {
@@ -172,6 +172,7 @@ export class TemplateLibrary {
 			rank,
 			camera,
 			parameters,
+			adaptive,
 			available: unavailable === undefined,
 			...(unavailable !== undefined && {unavailable}),
 			...((entry.failed?.untilMs ?? 0) > performance.now() && {failed: entry.failed?.detail ?? ''}),

@@ -8,6 +8,16 @@ export type Parameter =
 	| {name: string; type: 'integer' | 'number'; minimum: number; maximum: number; default: number; text: string}
 	| {name: string; type: 'choice'; choices: readonly string[]; default: string; text: string}
 
+/** A property of an element that may be lowered while a template plays, where a viewer's link is too slow. */
+export interface AdaptiveRule {
+	/** The declared parameter whose value is the greatest. */
+	parameter: string
+	/** By its name in the launch text. */
+	element: string
+	property: string
+	lowest: number
+}
+
 /** A file `pipelines/<name>.gst`, read and checked. */
 export interface Template {
 	name: string
@@ -27,6 +37,8 @@ export interface Template {
 	/** False where it makes its own picture: then no rtsp_url is needed. */
 	camera: boolean
 	parameters: readonly Parameter[]
+	/** What may be lowered for a slow link, in this order; none where nothing. */
+	adaptive: readonly AdaptiveRule[]
 	/** The launch text, without comments, with a `{placeholder}` for each parameter. */
 	launch: string
 }
@@ -43,14 +55,17 @@ const textTags: ReadonlyMap<string, {pattern: RegExp; expected: string}> = new M
 /** What the server itself takes from the query; a template cannot declare these. */
 export const reservedParameters: readonly string[] = ['rtsp_url', 'camera', 'pipeline', 'token', 'adaptive', 'max_age_ms', 'timeout_ms']
 
+/** The template of whoever names none. */
+export const defaultTemplate = 'jpeg'
+export const maxTemplateBytes = 64 * 1024
 const extension = '.gst'
-const maxTemplateBytes = 64 * 1024
 const namePattern = /^[a-z\d][a-z\d._-]{0,63}$/i
 // GStreamer's own lists, format={I420,NV12}, are left alone: a placeholder is a lower-case word.
 const placeholderPattern = /\{([a-z][a-z\d_]*)\}/g
 const parameterPattern = /^\{([^}]*)\}\s+([a-z][a-z\d_]*)=(\S+)\s+(\S.*)$/
 const rangePattern = /^(integer|number) (-?[\d.]+)\.\.(-?[\d.]+)$/
 const choicePattern = /^[\w.+-]+(?:\|[\w.+-]+)+$/
+const adaptivePattern = /^([a-z][a-z\d_]*)=([\w-]+)\.([\w-]+)\s+(-?\d{1,7})$/
 const numberPattern = /^-?\d{1,10}(?:\.\d{1,6})?$/
 
 /**
@@ -116,6 +131,7 @@ export function parseTemplate(name: string, text: string): Template {
 	const parameters: Parameter[] = []
 	const launchLines: string[] = []
 	const tags = new Map<string, string>()
+	const adaptive: {rule: AdaptiveRule; refuse: (why: string) => SluiceError}[] = []
 	for (const [index, line] of text.split(/\r?\n/).entries()) {
 		if (!/^\s*#/.test(line)) {
 			launchLines.push(line)
@@ -130,8 +146,12 @@ export function parseTemplate(name: string, text: string): Template {
 			parameters.push(parameter)
 			continue
 		}
+		if (tag === 'adaptive') {
+			adaptive.push({rule: parseAdaptive(value, refuse), refuse})
+			continue
+		}
 		const rule = textTags.get(tag)
-		if (!rule) throw refuse(`@${tag} is unknown; known are @param, ${[...textTags.keys()].map(known => `@${known}`).join(', ')}`)
+		if (!rule) throw refuse(`@${tag} is unknown; known are @param, @adaptive, ${[...textTags.keys()].map(known => `@${known}`).join(', ')}`)
 		if (tags.has(tag)) throw refuse(`@${tag} is given twice`)
 		if (!rule.pattern.test(value.trim())) throw refuse(`@${tag} expects ${rule.expected}, not ${JSON.stringify(value.slice(0, 64))}`)
 		tags.set(tag, value.trim())
@@ -141,6 +161,11 @@ export function parseTemplate(name: string, text: string): Template {
 		for (const [placeholder, parameter] of line.matchAll(placeholderPattern)) {
 			if (!parameters.some(known => known.name === parameter)) throw invalid(name, `${placeholder} has no @param line`, index + 1)
 		}
+	}
+	const launch = launchLines.join('\n').trim()
+	// Last, for a parameter may be declared below.
+	for (const [index, {rule, refuse}] of adaptive.entries()) {
+		checkAdaptive(rule, adaptive.slice(0, index).map(({rule: other}) => other), parameters, launch, refuse)
 	}
 	return {
 		name,
@@ -153,7 +178,8 @@ export function parseTemplate(name: string, text: string): Template {
 		rank: Number(tags.get('rank') ?? 0),
 		camera: tags.get('camera') !== 'none',
 		parameters,
-		launch: launchLines.join('\n').trim()
+		adaptive: adaptive.map(({rule}) => rule),
+		launch
 	}
 }
 
@@ -171,6 +197,20 @@ function parseParameter(value: string, refuse: (why: string) => SluiceError): Pa
 	if (!parameter || (parameter.type !== 'choice' && !(parameter.minimum <= parameter.maximum))) throw refuse(`{${type}} is no type; write {integer 1..100}, {number 0.5..60} or {one|other}`)
 	if (readValue(parameter, initial) === undefined) throw refuse(`the default of ${name}, ${initial}, is none of its values: ${expectation(parameter)}`)
 	return parameter
+}
+
+function parseAdaptive(value: string, refuse: (why: string) => SluiceError): AdaptiveRule {
+	const [, parameter, element, property, lowest] = adaptivePattern.exec(value.trim()) ?? []
+	if (parameter === undefined || element === undefined || property === undefined) throw refuse('expected "@adaptive parameter=element.property lowest", as "@adaptive quality=encoder.quality 25"')
+	return {parameter, element, property, lowest: Number(lowest)}
+}
+
+function checkAdaptive({parameter, element, property, lowest}: AdaptiveRule, others: readonly AdaptiveRule[], parameters: readonly Parameter[], launch: string, refuse: (why: string) => SluiceError): void {
+	const declared = parameters.find(({name}) => name === parameter)
+	if (declared?.type !== 'integer') throw refuse(`@adaptive needs a parameter {integer …}, and ${parameter} is ${declared ? `{${declared.type}}` : 'not declared'}`)
+	if (lowest < declared.minimum || lowest > declared.maximum) throw refuse(`the lowest of ${parameter} must be ${expectation(declared)}, not ${lowest}`)
+	if (!launch.split(/\s+/).includes(`name=${element}`)) throw refuse(`no element is named "${element}": write name=${element} behind the one whose ${property} is meant`)
+	if (others.some(other => other.parameter === parameter || (other.element === element && other.property === property))) throw refuse(`@adaptive ${parameter}=${element}.${property} is given twice`)
 }
 
 /**
@@ -195,14 +235,15 @@ export function fillTemplate(template: Template, query: ReadonlyMap<string, stri
 }
 
 /** The value as it goes into the launch text; undefined where it is none that the parameter takes. */
-function readValue(parameter: Parameter, text: string): string | undefined {
+export function readValue(parameter: Parameter, text: string): string | undefined {
 	if (parameter.type === 'choice') return parameter.choices.includes(text) ? text : undefined
 	const value = Number(text)
 	const wellFormed = numberPattern.test(text) && (parameter.type === 'number' || Number.isInteger(value))
 	return wellFormed && value >= parameter.minimum && value <= parameter.maximum ? String(value) : undefined
 }
 
-function expectation(parameter: Parameter): string {
+/** In words, what values it takes. */
+export function expectation(parameter: Parameter): string {
 	if (parameter.type === 'choice') return `one of ${parameter.choices.join(', ')}`
 	return `${parameter.type === 'integer' ? 'a whole number' : 'a number'} from ${parameter.minimum} to ${parameter.maximum}`
 }

@@ -8,12 +8,21 @@ const maxCodedWaitBytes = 8 * 1024 * 1024
 /** Writes a frame to a viewer's transport, and calls back when the transport has taken it, or cannot. */
 export type SendFrame = (frame: Frame, done: (error?: Error | null) => void) => void
 
+export interface FrameMeter {
+	/** The transport has taken a frame of so many bytes. */
+	sent: (bytes: number) => void
+	/** So many frames never will be sent. */
+	dropped: (frames: number) => void
+}
+
 export interface ViewerOptions {
 	send: SendFrame
 	/** True for images: the newest takes the place of the one that waits. Else coded video: dropped up to the next key frame. */
 	images: boolean
 	/** Tells when the link can take another frame; without it the transport's own buffer does. */
 	credit?: Credit
+	/** Counts along, over all viewers. */
+	meter?: FrameMeter
 }
 
 /**
@@ -30,6 +39,9 @@ export class Viewer {
 	/** Frames that never will be sent. */
 	dropped = 0
 	#options: ViewerOptions
+	/** Sum of the times in which a frame waited, without the one that goes on. */
+	#waitedMs = 0
+	#waitingSinceMs: number | undefined
 	#waiting: {frame: Frame; sinceMs: number}[] = []
 	#waitingBytes = 0
 	#needsKeyFrame: boolean
@@ -47,6 +59,11 @@ export class Viewer {
 		return this.#busy ? performance.now() - this.#busySinceMs : 0
 	}
 
+	/** For how long there was a frame that waited for the link, in all. */
+	get waitedMs(): number {
+		return this.#waitedMs + (this.#waitingSinceMs === undefined ? 0 : performance.now() - this.#waitingSinceMs)
+	}
+
 	/** Never waits, never throws. */
 	offer(frame: Frame): void {
 		if (this.#closed) return
@@ -54,11 +71,12 @@ export class Viewer {
 		this.#options.credit?.onOffer()
 		if (this.#options.images) this.#dropWaiting()
 		else if (!this.#takesCoded(frame)) {
-			this.dropped++
+			this.#drop(1)
 			return
 		}
 		this.#waiting.push({frame, sinceMs: performance.now()})
 		this.#waitingBytes += frame.data.byteLength
+		this.#waitingSinceMs ??= performance.now()
 		this.drain()
 	}
 
@@ -70,6 +88,7 @@ export class Viewer {
 		const next = this.#waiting.shift()
 		if (!next) return
 		this.#waitingBytes -= next.frame.data.byteLength
+		if (this.#waiting.length === 0) this.#endWait()
 		this.#busy = true
 		this.#busySinceMs = performance.now()
 		send(next.frame, error => {
@@ -80,6 +99,7 @@ export class Viewer {
 				return
 			}
 			this.sent++
+			this.#options.meter?.sent(next.frame.data.byteLength)
 			this.drain()
 		})
 		credit?.onSent()
@@ -102,8 +122,20 @@ export class Viewer {
 	}
 
 	#dropWaiting(): void {
-		this.dropped += this.#waiting.length
+		if (this.#waiting.length === 0) return
+		this.#drop(this.#waiting.length)
 		this.#waiting = []
 		this.#waitingBytes = 0
+		this.#endWait()
+	}
+
+	#drop(frames: number): void {
+		this.dropped += frames
+		this.#options.meter?.dropped(frames)
+	}
+
+	#endWait(): void {
+		this.#waitedMs = this.waitedMs
+		this.#waitingSinceMs = undefined
 	}
 }

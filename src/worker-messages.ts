@@ -1,15 +1,22 @@
-/** What the server and a pipeline worker say to each other, over Node's IPC channel with `advanced` serialization. */
+/** What the server and a pipeline worker say to each other, over Node's IPC channel; frames come on a pipe, see frame-pipe.ts. */
 
 /** Caps of a frame as gstreamer-superficial gives them: the structure's name, and its fields. */
 export type Caps = Record<string, unknown>
 
+/** A property of a named element, and what it is set to. */
+export interface PropertyValue {
+	element: string
+	property: string
+	value: number
+}
+
 export type ToWorker =
 	/** Builds and plays one pipeline. Sent once, to a worker that said `ready`. */
 	| {type: 'start'; launch: string; source: {location: string; user?: string; password?: string}}
-	/** Tells what is missing here for a launch text, without playing it. */
-	| {type: 'check'; launch: string; elements: string[]}
+	/** Tells what is missing here for a launch text, without playing it; `properties` are those that shall be settable. */
+	| {type: 'check'; launch: string; elements: string[]; properties: readonly {element: string; property: string}[]}
 	/** Changes a property of an element of the pipeline that plays. */
-	| {type: 'set'; element: string; property: string; value: number}
+	| ({type: 'set'} & PropertyValue)
 	/** Stops the pipeline and ends the process. */
 	| {type: 'stop'}
 

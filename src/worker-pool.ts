@@ -32,6 +32,11 @@ export class WorkerPool {
 		return this.#running.size
 	}
 
+	/** How many are kept ready, or about to be: 1, or 0 for a moment. */
+	get spare(): number {
+		return this.#spare ? 1 : 0
+	}
+
 	/**
 	 * Starts the first spare, and waits until it is ready.
 	 * @throws Error with the worker's last words where it cannot be: GStreamer is not installed, say
@@ -68,7 +73,10 @@ export class WorkerPool {
 		const {path, log} = this.#options
 		const spare = new Worker(path, log)
 		this.#spare = spare
-		spare.ready.then(() => { this.#failures = 0 }, (error: unknown) => { if (!this.#closed) log.error({reason: String(error)}, 'spare worker failed') })
+		spare.ready.then(() => { this.#failures = 0 }, async (error: unknown) => {
+			// One that was taken and closed before it was ready did not fail.
+			if (!(await spare.exited).expected) log.error({reason: String(error)}, 'spare worker failed')
+		})
 		void spare.exited.then(() => {
 			// Taken in the meantime, or ended by close().
 			if (this.#spare !== spare) return

@@ -2,6 +2,8 @@ import {type ChildProcess, fork} from 'node:child_process'
 import {once} from 'node:events'
 import process from 'node:process'
 import type {Readable} from 'node:stream'
+import {FrameReader, framePipeFd} from './frame-pipe.js'
+import {collectFrames} from './garbage.js'
 import type {Logger} from './log.js'
 import {RateLimit} from './rate-limit.js'
 import type {FromWorker, ToWorker} from './worker-messages.js'
@@ -10,6 +12,8 @@ import type {FromWorker, ToWorker} from './worker-messages.js'
 const termAfterMs = 500
 const killAfterMs = 800
 const readyTimeoutMs = 20_000
+/** No camera's picture is so large: beyond it the worker itself is broken. */
+const maxFrameBytes = 64 * 1024 * 1024
 const maxLineLength = 2000
 const maxLinesPerSecond = 20
 
@@ -23,12 +27,15 @@ export interface WorkerExit {
 	spawnError?: string
 }
 
-/** A worker process, from spawn to exit. Ready is a message of its own, not a successful spawn. */
-export class Worker {
-	/** Resolves when GStreamer is loaded; rejects, with the worker's last words, when it ends before that. */
+/**
+ * A worker process, from spawn to exit. Ready is a message of its own, not a successful spawn. `To` and `From` are the
+ * messages that it takes and sends; every worker takes `stop`, and sends `ready`.
+ */
+export class Worker<To extends {type: string} = ToWorker, From extends {type: string} = FromWorker> {
+	/** Resolves when its library is loaded; rejects, with the worker's last words, when it ends before that. */
 	readonly ready: Promise<void>
 	readonly exited: Promise<WorkerExit>
-	onMessage: ((message: FromWorker) => void) | undefined
+	onMessage: ((message: From) => void) | undefined
 	/** Takes secrets out of what the worker writes to standard error, before it is logged. */
 	redact = (text: string): string => text
 	#child: ChildProcess
@@ -40,9 +47,10 @@ export class Worker {
 	constructor(path: string | URL, log: Logger) {
 		this.#child = fork(path, {
 			serialization: 'advanced',
-			// In the place of the server's own flags, an inspector's port for one. See collectGarbage() in pipeline-worker.ts.
-			execArgv: ['--expose-gc'],
-			stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+			// In the place of the server's own flags, an inspector's port for one.
+			execArgv: [],
+			// The fourth is framePipeFd.
+			stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'ipc'],
 			// camera-failure.ts reads GStreamer's messages, which are translated otherwise.
 			env: {...process.env, LC_ALL: 'C', LANGUAGE: 'C', GST_DEBUG_NO_COLOR: '1'}
 		})
@@ -52,17 +60,23 @@ export class Worker {
 		// Whoever waits for readiness hears of its failure; without anyone waiting it is the exit that counts.
 		this.ready.catch(() => undefined)
 		if (this.#child.stderr) this.#logLines(this.#child.stderr)
+		// There are no pipes where there is no process.
+		const framePipe = this.#child.pid === undefined ? undefined : this.#child.stdio[framePipeFd]
+		if (framePipe) this.#readFrames(framePipe as Readable)
 	}
 
 	get pid(): number | undefined {
 		return this.#child.pid
 	}
 
-	/** @returns false where the worker is gone already, which `exited` tells too */
-	send(message: ToWorker): boolean {
+	/**
+	 * @param done called when the message was written to the channel, or cannot be
+	 * @returns false where the worker is gone already, which `exited` tells too
+	 */
+	send(message: To | {type: 'stop'}, done: () => void = () => undefined): boolean {
 		if (!this.#child.connected) return false
 		// The callback takes the error that would be thrown as an event otherwise; the exit says what happened.
-		this.#child.send(message, () => undefined)
+		this.#child.send(message, done)
 		return true
 	}
 
@@ -106,7 +120,7 @@ export class Worker {
 				reject(new Error(`the worker was not ready after ${readyTimeoutMs / 1000} s`))
 				this.kill()
 			}, readyTimeoutMs)
-			this.#child.on('message', (message: FromWorker) => {
+			this.#child.on('message', (message: From) => {
 				if (message.type === 'ready') {
 					clearTimeout(timer)
 					resolve()
@@ -117,6 +131,25 @@ export class Worker {
 				reject(new Error(`the worker ended before it was ready (${signal ?? `exit code ${code ?? 'none'}`}): ${this.#lastLine}`))
 			})
 		})
+	}
+
+	#readFrames(pipe: Readable): void {
+		const reader = new FrameReader(maxFrameBytes, frame => {
+			collectFrames(frame.data.byteLength)
+			// Only a worker whose messages have frames writes there.
+			this.onMessage?.(frame as unknown as From)
+		})
+		pipe.on('data', (chunk: Buffer) => {
+			try {
+				reader.read(chunk)
+			} catch (error) {
+				this.#log.error({reason: String(error)}, 'worker misbehaves')
+				pipe.destroy()
+				this.kill()
+			}
+		})
+		// Its end is the worker's, which the exit tells.
+		pipe.on('error', () => undefined)
 	}
 
 	/** Logs what the worker writes to standard error, line by line, and only so much of it. */

@@ -26,6 +26,7 @@ for (const [name, text, finding] of [
 	['range', `# @param {integer 1..2} a=3 A\nrtspsrc name=src\n${sink}`, 'range.gst:1: the default of a, 3, is none of its values: a whole number from 1 to 2'],
 	['element', `rtspsrc name=src\n! avdec_nosuch\n${sink}`, 'element.gst:2: no element "avdec_nosuch" (Debian: gstreamer1.0-libav)'],
 	['property', `rtspsrc name=src\n  colour=red\n${sink}`, 'property.gst:2: no property "colour" in element "rtspsrc"'],
+	['adaptive', `# @param {integer 1..2} a=1 A\n# @adaptive a=encoder.qualty 1\nrtspsrc name=src ! jpegenc name=encoder\n${sink}`, 'adaptive.gst:3: no property "qualty" in element "encoder"'],
 	['nosrc', `rtspsrc\n${sink}`, 'nosrc.gst:1: no element is named "src"'],
 	['nosink', 'rtspsrc name=src ! fakesink', 'nosink.gst:1: no appsink is named "sink"'],
 	['queues', 'rtspsrc name=src\n! appsink name=sink sync=false', 'queues.gst:2: images may queue in this sink, and viewers would see the past: it needs max-buffers=1 drop=true'],

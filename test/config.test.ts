@@ -39,7 +39,7 @@ test('the defaults are the documented ones', t => {
 		t.deepEqual(rest, {host: '0.0.0.0', port: 8000, openTimeoutMs: 10_000, frameTimeoutMs: 4000, maxPipelines: 64,
 		share: false,
 		lingerMs: 5000,
-		retryForMs: 60_000, logLevel: 'info'})
+		retryForMs: 60_000, logLevel: 'info', allowRtspUrl: true, cameras: []})
 		t.regex(pipelinesDir, /pipelines$/)
 		t.true(Object.isFrozen(command.run))
 	}

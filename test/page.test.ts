@@ -1,93 +1,35 @@
 import {EventEmitter, once} from 'node:events'
-import process from 'node:process'
 import test, {type ExecutionContext} from 'ava'
-import {type Browser, type BrowserContextOptions, chromium, type Page, type WebSocketRoute} from 'playwright-core'
+import type {Browser, BrowserContextOptions, Page, WebSocketRoute} from 'playwright-core'
 import {errorTable} from '../dist/errors.js'
+import {advances, cameraFlags, clockAfter, launchBrowser, monotonicMs, newPage as newPageOf} from './browser.js'
 import {startCamera, startSluice} from './processes.js'
-
-declare global {
-	interface Window {
-		/** The camera's clock in the picture on the page's canvas, in ms; null where there is no whole one. */
-		cameraClock: () => number | null
-	}
-}
-
-/** Small pictures keep the load of the tests small. */
-const cameraFlags = ['--width', '640', '--height', '360', '--fps', '25', '--key-interval', '0.5']
-const browserFlags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 
 let browser: Browser
 
 test.before(async () => {
-	browser = await chromium.launch({executablePath: process.env['CHROMIUM'] ?? '/usr/bin/chromium', args: browserFlags})
+	browser = await launchBrowser()
 })
 
 test.after.always(async () => browser.close())
 
-/** Reads the blocks that scripts/camera.py draws. Runs in the page. */
-function defineCameraClock(): void {
-	window.cameraClock = () => {
-		const canvas = document.querySelector('canvas')
-		if (!canvas || canvas.hidden) return null
-		// camera.py's blocks are 14 pixels wide at the width of 640; the picture may be smaller.
-		const size = 14 * canvas.width / 640
-		const row = canvas.getContext('2d')?.getImageData(0, Math.floor(size / 2), canvas.width, 1).data
-		if (!row) return null
-		const bits = Array.from({length: 42}, (_, index) => (row[Math.floor((index + 0.5) * size) * 4] ?? 0) > 127 ? '1' : '0').join('')
-		const bytes = [2, 10, 18, 26, 34].map(start => Number.parseInt(bits.slice(start, start + 8), 2))
-		const [a = 0, b = 0, c = 0, d = 0, check] = bytes
-		return bits.startsWith('10') && (a ^ b ^ c ^ d) === check ? Number.parseInt(bits.slice(2, 34), 2) : null
-	}
-}
+const newPage = async (t: ExecutionContext, options: BrowserContextOptions = {}) => newPageOf(t, browser, options)
 
-interface Opened {
-	page: Page
-	/** Errors on the console, uncaught ones and violations of the Content-Security-Policy. */
-	errors: string[]
-}
-
-/** A page of a browser profile of its own, closed with the test. */
-async function newPage(t: ExecutionContext, options: BrowserContextOptions = {}): Promise<Opened> {
-	const context = await browser.newContext({locale: 'en-GB', ...options})
-	t.teardown(async () => context.close())
-	context.setDefaultTimeout(20_000)
-	const errors: string[] = []
-	await context.exposeFunction('reportViolation', (text: string) => errors.push(text))
-	await context.addInitScript(() => {
-		document.addEventListener('securitypolicyviolation', event => {
-			const report = (window as unknown as {reportViolation: (text: string) => void}).reportViolation
-			report(`${event.violatedDirective} ${event.blockedURI}`)
-		})
-	})
-	await context.addInitScript(defineCameraClock)
-	const page = await context.newPage()
-	page.on('console', message => { if (message.type() === 'error') errors.push(message.text()) })
-	page.on('pageerror', error => errors.push(error.message))
-	return {page, errors}
-}
-
-const link = (http: string, rtspUrl: string, others: Record<string, string> = {}) => `${http}/index.html#${new URLSearchParams({rtsp_url: rtspUrl, ...others}).toString()}`
+/** Most tests are of the page, and want the mode that asks for one thing only. */
+const link = (http: string, rtspUrl: string, others: Record<string, string> = {mode: 'jpeg'}) => `${http}/index.html#${new URLSearchParams({rtsp_url: rtspUrl, ...others}).toString()}`
 
 async function inState(page: Page, state: string): Promise<void> {
 	await page.waitForFunction(wanted => document.body.dataset['state'] === wanted, state)
 }
 
-/** Resolves with the clock in the picture once it shows a later time than `after`. */
-async function clockAfter(page: Page, after = 0): Promise<number> {
-	const later = await page.waitForFunction(before => {
-		const clock = window.cameraClock()
-		return clock !== null && clock > before && clock
-	}, after)
-	return Number(await later.jsonValue())
+/** The bytes of a JPEG image that the browser makes. */
+async function jpegImage(page: Page, width: number, height: number): Promise<Buffer> {
+	const bytes = await page.evaluate(async size => {
+		const blob = await new Promise<Blob | null>(resolve => { Object.assign(document.createElement('canvas'), size).toBlob(resolve, 'image/jpeg') })
+		return [...new Uint8Array(await (blob ?? new Blob()).arrayBuffer())]
+	}, {width, height})
+	return Buffer.from(bytes)
 }
-
-/** Resolves when the picture has moved on by half a second since the call. */
-async function advances(page: Page): Promise<void> {
-	await clockAfter(page, await clockAfter(page) + 500)
-}
-
-/** The machine's monotonic time, which is the camera's clock, in ms. */
-const monotonicMs = () => Number(process.hrtime.bigint() / 1_000_000n)
 
 const droppedIs = async (page: Page, least: number) => page.waitForFunction(count => Number(document.getElementById('dropped')?.textContent.replace(/\D/g, '')) >= count, least)
 
@@ -111,7 +53,7 @@ test.serial('a link connects at once: the picture moves, nothing breaks the secu
 	t.is(await page.inputValue('#rtsp-url'), camera.url('/h264'))
 	t.is(await page.inputValue('[name=quality]'), '60')
 	t.true(await page.isHidden('#message'))
-	t.true(await page.isHidden('#ribbon'))
+	t.true(await page.isHidden('sluice-player .message'))
 
 	// The form sends what differs from the template's defaults, and nothing else.
 	await page.fill('[name=quality]', '80')
@@ -123,6 +65,26 @@ test.serial('a link connects at once: the picture moves, nothing breaks the secu
 		{rtsp_url: camera.url('/h264'), pipeline: 'jpeg', max_width: '352'}
 	])
 	t.is(page.url(), link(sluice.http, camera.url('/h264'), {pipeline: 'jpeg', max_width: '352'}))
+	t.deepEqual(errors, [])
+})
+
+test.serial('adaptive quality is asked for in the form, and the page shows the quality that each picture has', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page, errors} = await newPage(t)
+	// The first list waits for a check of every template, on a busy machine for longer than the page does.
+	await fetch(`${sluice.http}/pipelines`)
+	await page.goto(link(sluice.http, camera.url('/h264'), {pipeline: 'jpeg', quality: '60', adaptive: 'on'}))
+	await inState(page, 'live')
+	await page.waitForFunction(() => document.getElementById('quality')?.textContent === '60 of 60')
+	t.true(await page.isChecked('#parameter-adaptive'))
+	t.is(await page.textContent('#parameter-adaptive-note'), 'While the link is too slow, lowers: JPEG quality to 25, then Maximum frame rate to 5')
+
+	await page.uncheck('#parameter-adaptive')
+	await page.click('#connect')
+	await page.waitForFunction(() => document.getElementById('quality-figure')?.hidden)
+	t.is(page.url(), link(sluice.http, camera.url('/h264'), {pipeline: 'jpeg', quality: '60'}))
+	await page.selectOption('#template', 'jpeg.mjpeg')
+	t.is(await page.locator('#parameter-adaptive').count(), 0, 'a template that lowers nothing offers nothing')
 	t.deepEqual(errors, [])
 })
 
@@ -157,15 +119,15 @@ test.serial('the picture comes back by itself when the server was restarted', as
 	first.child.kill('SIGKILL')
 	await inState(page, 'reconnecting')
 	t.true(await page.isVisible('canvas'), 'the last picture stays')
-	t.regex(await page.textContent('#ribbon') ?? '', /^Not live/)
-	t.true(await page.isVisible('#ribbon'))
+	t.true(await page.isVisible('sluice-player .age'))
+	t.regex(await page.textContent('sluice-player .age') ?? '', /^The last picture/)
 	t.regex(await page.textContent('#message-title') ?? '', /^The connection to the server was lost|^The server cannot be reached/)
 	t.true(await page.isVisible('#try-now'))
 	await first.exit
 	await startSluice(t, ['--port', String(first.port)])
 	await inState(page, 'live')
 	await advances(page)
-	t.true(await page.isHidden('#ribbon'))
+	t.true(await page.isHidden('sluice-player .message'))
 	t.true(await page.isHidden('#message'))
 })
 
@@ -223,9 +185,9 @@ test.serial('passwords are found wherever vendors put them', async t => {
 	for (const [index, [url, clean]] of cases.entries()) t.is(results[index], clean, url)
 
 	const address = await page.evaluate(async file => {
-		const {streamAddress} = await import(file) as {streamAddress: (wanted: object, page: string) => string}
-		return streamAddress({rtspUrl: 'rtsp://a:b@cam/?x=1&y=#2', pipeline: 'jpeg', parameters: {quality: '5'}, token: ''}, 'https://example.org/cameras/index.html?z=1#rtsp_url=x')
-	}, module)
+		const {socketAddress} = await import(file) as {socketAddress: (wanted: object, pipeline: string) => string}
+		return socketAddress({server: 'https://example.org/cameras/', camera: '', rtspUrl: 'rtsp://a:b@cam/?x=1&y=#2', parameters: {quality: '5'}, token: ''}, 'jpeg')
+	}, `${sluice.http}/modes/mode.js`)
 	t.is(address, 'wss://example.org/cameras/ws/stream?rtsp_url=rtsp%3A%2F%2Fa%3Ab%40cam%2F%3Fx%3D1%26y%3D%232&pipeline=jpeg&quality=5', 'behind a proxy the path stays')
 })
 
@@ -253,6 +215,10 @@ test.serial('the keyboard is enough: Enter connects, Escape disconnects', async 
 	const {page} = await newPage(t)
 	await page.goto(`${sluice.http}/index.html`)
 	await page.waitForFunction(() => document.activeElement?.id === 'rtsp-url')
+	t.is(await page.inputValue('#mode'), 'auto')
+	t.true(await page.isHidden('#template'), 'a template is of one mode')
+	await page.selectOption('#mode', 'jpeg')
+	await page.focus('#rtsp-url')
 	await page.keyboard.type(camera.url('/mjpeg'))
 	await page.keyboard.press('Enter')
 	await inState(page, 'live')
@@ -266,16 +232,16 @@ test.serial('the keyboard is enough: Enter connects, Escape disconnects', async 
 	await page.waitForSelector('[name=quality]')
 	await page.focus('#rtsp-url')
 	const seen: {id: string; outlined: boolean; named: boolean}[] = []
-	for (let presses = 0; presses < 20 && seen.at(-1)?.id !== 'full-screen'; presses++) {
+	for (let presses = 0; presses < 25 && seen.at(-1)?.id !== 'full_screen'; presses++) {
 		await page.keyboard.press('Tab')
 		seen.push(await page.evaluate(() => {
-			const element = document.activeElement as HTMLElement & {labels?: NodeListOf<HTMLLabelElement>}
-			const name = element.labels?.[0]?.textContent ?? element.textContent
-			return {id: element.id || element.tagName, outlined: getComputedStyle(element).outlineStyle === 'solid', named: name.trim() !== ''}
+			const element = (document.activeElement?.shadowRoot?.activeElement ?? document.activeElement) as HTMLElement & {labels?: NodeListOf<HTMLLabelElement>}
+			const name = element.labels?.[0]?.textContent ?? element.ariaLabel ?? element.textContent
+			return {id: element.id || element.className || element.tagName, outlined: getComputedStyle(element).outlineStyle === 'solid', named: name.trim() !== ''}
 		}))
 	}
 	t.deepEqual(seen.filter(({outlined, named}) => !outlined || !named), [])
-	for (const id of ['template', 'connect', 'parameter-quality', 'full-screen']) t.true(seen.some(control => control.id === id), id)
+	for (const id of ['mode', 'template', 'connect', 'parameter-quality', 'statistics', 'full_screen']) t.true(seen.some(control => control.id === id), id)
 
 	// Enter in a parameter connects too, and Disconnect hands the focus on rather than losing it.
 	await page.focus('#parameter-quality')
@@ -292,7 +258,7 @@ test.serial('nothing is wider than a small phone', async t => {
 	for (const locale of ['en-GB', 'zh-CN']) {
 		const {page} = await newPage(t, {viewport: {width: 320, height: 640}, locale})
 		// Where a box hides what does not fit, the document's width would not tell.
-		const tooWide = async () => page.evaluate(() => [document.documentElement, ...document.querySelectorAll<HTMLElement>('body :not(input)')]
+		const tooWide = async () => page.evaluate(() => [document.documentElement, ...document.querySelectorAll<HTMLElement>('body :not(input)'), ...document.querySelector('sluice-player')?.shadowRoot?.querySelectorAll<HTMLElement>('*') ?? []]
 			.filter(element => element.scrollWidth > 320 || element.getBoundingClientRect().right > 320)
 			.map(element => `${element.tagName} ${element.id} ${element.textContent.slice(0, 40)}`))
 		await page.routeWebSocket(/rtsp_url=rtsp%3A%2F%2Fdemo/, socket => {
@@ -354,18 +320,16 @@ test.serial('a broken image is skipped; without a list of templates one can conn
 	await page.waitForFunction(() => document.getElementById('list-note')?.hidden === false)
 	t.regex(await page.textContent('#list-note') ?? '', /could not be loaded/)
 	await page.fill('#rtsp-url', 'rtsp://cam/x')
+	await page.selectOption('#mode', 'jpeg')
 	await page.click('#connect')
 	const socket = await connected
 	t.deepEqual(Object.fromEntries(new URL(socket.url()).searchParams), {rtsp_url: 'rtsp://cam/x'})
-	const image = await page.evaluate(async () => {
-		const blob = await new Promise<Blob | null>(resolve => { Object.assign(document.createElement('canvas'), {width: 48, height: 24}).toBlob(resolve, 'image/jpeg') })
-		return [...new Uint8Array(await (blob ?? new Blob()).arrayBuffer())]
-	})
+	const image = await jpegImage(page, 48, 24)
 	socket.send(Buffer.from('no JPEG'))
-	await inState(page, 'live')
+	socket.send(image.subarray(0, 40))
 	t.true(await page.isHidden('canvas'))
-	socket.send(Buffer.from(image.slice(0, 40)))
-	socket.send(Buffer.from(image))
+	socket.send(image)
+	await inState(page, 'live')
 	await page.waitForFunction(() => document.getElementById('resolution')?.textContent === '48 × 24')
 })
 
@@ -412,12 +376,13 @@ test.serial('only ten seconds of live picture make the pauses short again', asyn
 	const first = once(server, 'socket')
 	await page.goto(link(sluice.http, 'rtsp://cam/x'))
 	let [socket] = await first as [WebSocketRoute]
+	const image = await jpegImage(page, 48, 24)
 	/** Is live for this long, loses the camera, and tells the pause that follows, in seconds. */
 	const pauseAfterLive = async (liveMs: number) => {
-		socket.send(Buffer.from('a picture'))
+		socket.send(image)
 		await inState(page, 'live')
 		await page.clock.fastForward(liveMs)
-		socket.send(Buffer.from('a picture'))
+		socket.send(image)
 		void socket.close({code: 4502})
 		await inState(page, 'reconnecting')
 		const seconds = Number(/\d+/.exec(await page.textContent('#countdown') ?? '')?.[0])

@@ -1,5 +1,6 @@
 import {type ChildProcess, spawn, type StdioOptions} from 'node:child_process'
 import {once} from 'node:events'
+import {readdirSync, readFileSync} from 'node:fs'
 import process from 'node:process'
 import readline from 'node:readline'
 import type {ExecutionContext} from 'ava'
@@ -98,5 +99,26 @@ export async function startSluice(t: ExecutionContext, flags: string[] = [], env
 		port,
 		http: `http://127.0.0.1:${port}`,
 		stream: query => `ws://127.0.0.1:${port}/ws/stream?${new URLSearchParams(query).toString()}`
+	}
+}
+
+/** The process ids of the children of a process. */
+export function childrenOf(pid: number): number[] {
+	return readdirSync('/proc').filter(name => /^\d+$/.test(name)).map(Number).filter(candidate => {
+		try {
+			// The parent is the second field behind the name, which may itself hold spaces and parentheses.
+			return Number(readFileSync(`/proc/${candidate}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[1]) === pid
+		} catch {
+			return false
+		}
+	})
+}
+
+/** Whether a process has ended. One whose parent has died first may stay in the table until init looks after it. */
+export function ended(pid: number): boolean {
+	try {
+		return readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.startsWith('Z') ?? false
+	} catch {
+		return true
 	}
 }

@@ -1,4 +1,3 @@
-import {readdirSync, readFileSync} from 'node:fs'
 import {copyFile, mkdtemp, writeFile} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import path from 'node:path'
@@ -8,29 +7,8 @@ import test, {type ExecutionContext} from 'ava'
 import {readCommand} from '../dist/config.js'
 import {createLog} from '../dist/log.js'
 import {Server} from '../dist/server.js'
-import {startCamera, startSluice} from './processes.js'
+import {childrenOf, ended, startCamera, startSluice} from './processes.js'
 import {until, view} from './viewer.js'
-
-/** The process ids of the children of a process. */
-function childrenOf(pid: number): number[] {
-	return readdirSync('/proc').filter(name => /^\d+$/.test(name)).map(Number).filter(candidate => {
-		try {
-			// The parent is the second field behind the name, which may itself hold spaces and parentheses.
-			return Number(readFileSync(`/proc/${candidate}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[1]) === pid
-		} catch {
-			return false
-		}
-	})
-}
-
-/** Whether a process has ended. One whose parent has died first may stay in the table until init looks after it. */
-function ended(pid: number): boolean {
-	try {
-		return readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.startsWith('Z') ?? false
-	} catch {
-		return true
-	}
-}
 
 /** The real server, in this process, with a program in the place of its pipeline workers. */
 async function startServer(t: ExecutionContext, worker: string, flags: string[] = []): Promise<string> {

@@ -7,6 +7,7 @@ import {readStreamRequest} from '../dist/stream-request.js'
 import {elementsOf, fillTemplate, listTemplates, locate, parseTemplate, readTemplate} from '../dist/template.js'
 
 const templates = {get: async (name: string) => readTemplate('pipelines', name), variants: () => []}
+const anyCamera = {cameras: [], allowRtspUrl: true}
 const simple = '# @title A test\n# @param {integer 1..100} quality=80 JPEG quality\n# @param {a|b-2} kind=a Which\n# @param {number 0.5..2} scale=1 Factor\nsrc q={quality} k={kind} s={scale}\n# a comment\n! sink formats={I420,NV12}\n'
 const query = (values: Record<string, string>) => new Map(Object.entries(values))
 
@@ -51,7 +52,13 @@ for (const [text, expected] of [
 	['# @title A\n# @title B', 'broken.gst:2: @title is given twice'],
 	['# @output jpeg', 'broken.gst:1: @output expects caps, as image/jpeg, not "jpeg"'],
 	['# @codecs h264', 'broken.gst:1: @codecs expects names of codecs in RTP, as H264 H265 JPEG, not "h264"'],
-	['# @parm {integer 1..2} a=1 A', 'broken.gst:1: @parm is unknown; known are @param, @title, @description, @needs, @tested, @output, @codecs, @camera, @rank']
+	['# @adaptive quality=encoder 25', 'broken.gst:1: expected "@adaptive parameter=element.property lowest", as "@adaptive quality=encoder.quality 25"'],
+	['# @adaptive q=encoder.quality 25', 'broken.gst:1: @adaptive needs a parameter {integer …}, and q is not declared'],
+	['# @adaptive q=encoder.quality 25\n# @param {number 1..100} q=80 Quality', 'broken.gst:1: @adaptive needs a parameter {integer …}, and q is {number}'],
+	['# @param {integer 30..100} q=80 Quality\n# @adaptive q=encoder.quality 25\njpegenc name=encoder', 'broken.gst:2: the lowest of q must be a whole number from 30 to 100, not 25'],
+	['# @param {integer 1..100} q=80 Quality\n# @adaptive q=encoder.quality 25\njpegenc name=encoder2', 'broken.gst:2: no element is named "encoder": write name=encoder behind the one whose quality is meant'],
+	['# @param {integer 1..100} q=80 Quality\n# @adaptive q=encoder.quality 25\n# @adaptive q=encoder.other 25\njpegenc name=encoder', 'broken.gst:3: @adaptive q=encoder.other is given twice'],
+	['# @parm {integer 1..2} a=1 A', 'broken.gst:1: @parm is unknown; known are @param, @adaptive, @title, @description, @needs, @tested, @output, @codecs, @camera, @rank']
 ] as [string, string][]) {
 	test(`broken template: ${JSON.stringify(text)}`, t => {
 		const error = t.throws(() => parseTemplate('broken', text), {instanceOf: SluiceError})
@@ -98,10 +105,10 @@ test('jpeg.gst has the parameters that the contract names', async t => {
 })
 
 test('a URL that chooses the transport fills the parameter, and cannot be contradicted', async t => {
-	const request = await readStreamRequest({rtsp_url: 'rtspu://cam/x'}, templates)
+	const request = await readStreamRequest({rtsp_url: 'rtspu://cam/x'}, templates, anyCamera)
 	t.regex(request.plain.launch, /protocols=udp /)
-	t.regex((await readStreamRequest({rtsp_url: 'rtsp://cam/x'}, templates)).plain.launch, /protocols=tcp /)
-	const error = await t.throwsAsync(readStreamRequest({rtsp_url: 'rtspu://cam/x', transport: 'tcp'}, templates), {instanceOf: SluiceError})
+	t.regex((await readStreamRequest({rtsp_url: 'rtsp://cam/x'}, templates, anyCamera)).plain.launch, /protocols=tcp /)
+	const error = await t.throwsAsync(readStreamRequest({rtsp_url: 'rtspu://cam/x', transport: 'tcp'}, templates, anyCamera), {instanceOf: SluiceError})
 	t.is(error.detail, 'transport=tcp contradicts the scheme of rtsp_url, which asks for udp')
 })
 
@@ -110,11 +117,11 @@ for (const [values, expected] of [
 	[{rtsp_url: ''}, /rtsp_url is missing/],
 	[{rtsp_url: ['rtsp://a/', 'rtsp://b/']}, /"rtsp_url" is given 2 times/],
 	[{rtsp_url: 'rtsp://a/', quality: ['1', '2']}, /"quality" is given 2 times/],
-	[{rtsp_url: 'rtsp://a/', camera: 'door'}, /camera is not supported by this server/],
+	[{rtsp_url: 'rtsp://a/', camera: 'door'}, /rtsp_url and camera contradict each other/],
 	[{rtsp_url: 'rtsp://a/', pipeline: '../x'}, /pipeline must be the name of a template/]
 ] as [Record<string, string | string[]>, RegExp][]) {
 	test(`bad query: ${JSON.stringify(values)}`, async t => {
-		const error = await t.throwsAsync(readStreamRequest(values, templates), {instanceOf: SluiceError})
+		const error = await t.throwsAsync(readStreamRequest(values, templates, anyCamera), {instanceOf: SluiceError})
 		t.is(error.code, 'bad_request')
 		t.regex(error.detail, expected)
 	})
@@ -129,4 +136,30 @@ test('what the parser complains of is found in the file', t => {
 	t.deepEqual(locate(text, 'no element "nosuch"'), {line: 3, column: 5})
 	t.deepEqual(locate(text, 'no property "colour" in element "nosuch"'), {line: 3, column: 12})
 	t.deepEqual(locate(text, 'syntax error'), {line: 2, column: 1})
+})
+
+test('adaptive=on takes the viewer\'s own values as the greatest, and variants that lower the same', async t => {
+	const rules = '# @param {integer 1..100} q=80 Quality\n# @param {integer 1..60} r=60 Rate\n# @adaptive q=encoder.quality 25\n# @adaptive r=rate.max-rate 5\n'
+	const launch = 'rtspsrc name=src ! videorate name=rate ! jpegenc name=encoder quality={q} ! appsink name=sink'
+	const plain = parseTemplate('own', rules + launch)
+	const same = parseTemplate('own.same', rules + launch)
+	const other = parseTemplate('own.other', rules.replace('25', '30') + launch)
+	const none = parseTemplate('own.none', rules.replace(/# @adaptive .*\n/g, '') + launch)
+	const library = {get: () => Promise.resolve(plain), variants: () => [same, other, none]}
+	const read = async (values: Record<string, string>, whyNot?: string) => readStreamRequest({rtsp_url: 'rtsp://cam/x', pipeline: 'own', ...values}, library, anyCamera, whyNot)
+	const request = await read({adaptive: 'on', q: '20', r: '30'})
+	t.deepEqual(request.adaptive, [
+		{parameter: 'q', element: 'encoder', property: 'quality', lowest: 20, greatest: 20},
+		{parameter: 'r', element: 'rate', property: 'max-rate', lowest: 5, greatest: 30}
+	])
+	t.deepEqual(request.variants.map(({template}) => template), ['own.same'])
+	for (const values of [{adaptive: 'off'}, {}]) {
+		const off = await read(values)
+		t.deepEqual(off.adaptive, [])
+		t.is(off.variants.length, 3)
+	}
+	await t.throwsAsync(read({adaptive: 'yes'}), {message: /adaptive must be on or off, not "yes"/})
+	await t.throwsAsync(read({adaptive: 'on'}, 'a reason'), {message: /adaptive=on is not possible: a reason/})
+	await t.notThrowsAsync(read({adaptive: 'off'}, 'a reason'))
+	await t.throwsAsync(readStreamRequest({rtsp_url: 'rtsp://cam/x', pipeline: 'jpeg.mjpeg', adaptive: 'on'}, templates, anyCamera), {message: /the template jpeg.mjpeg has no @adaptive line/})
 })

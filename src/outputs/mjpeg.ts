@@ -1,12 +1,15 @@
 import type {ServerResponse} from 'node:http'
+import {Adaptive} from '../adaptive.js'
 import {asSluiceError, SluiceError} from '../errors.js'
 import type {Logger} from '../log.js'
+import type {ViewerMeter} from '../metrics.js'
 import type {Frame} from '../pipeline.js'
 import type {Stream, Subscriber} from '../stream.js'
 import type {StreamRequest} from '../stream-request.js'
 import type {Streams} from '../streams.js'
 import {Viewer} from '../viewer.js'
-import {frameHeaders} from './frame-headers.js'
+import {adapt} from './adapt.js'
+import {frameHeaders, imageType} from './frame-headers.js'
 
 const boundary = 'sluice-frame'
 const delimiter = `--${boundary}\r\n`
@@ -20,6 +23,7 @@ export interface MjpegOutputOptions {
 	/** Answers HEAD: the headers of the first picture, and the end. */
 	headOnly: boolean
 	streams: Streams
+	meter: ViewerMeter
 	log: Logger
 }
 
@@ -35,6 +39,7 @@ export class MjpegOutput {
 	#response: ServerResponse
 	#options: MjpegOutputOptions
 	#viewer: Viewer
+	#adaptive: Adaptive | undefined
 	#stream: Stream | undefined
 	#subscriber: Subscriber
 	#resolveOpened: () => void = () => undefined
@@ -44,19 +49,23 @@ export class MjpegOutput {
 	#gone = false
 
 	constructor(response: ServerResponse, options: MjpegOutputOptions) {
-		const {request, streams, headOnly, log} = options
+		const {request, streams, headOnly, meter, log} = options
 		this.#response = response
 		this.#options = options
 		this.opened = new Promise((resolve, reject) => {
 			this.#resolveOpened = resolve
 			this.#rejectOpened = reject
 		})
-		this.#viewer = new Viewer({send: (frame, done) => { this.#send(frame, done) }, images: true})
+		this.#viewer = new Viewer({send: (frame, done) => { this.#send(frame, done) }, images: true, meter})
+		if (request.adaptive.length > 0) {
+			this.#adaptive = new Adaptive(request.adaptive)
+			meter.adapts(this.#adaptive)
+		}
 		this.#subscriber = {
 			onFrame: frame => {
 				if (!response.headersSent) this.#begin(frame)
 				if (headOnly) this.#end()
-				else this.#viewer.offer(frame)
+				else this.#offer(frame)
 			},
 			onFailure: error => { this.#fail(error) }
 		}
@@ -71,6 +80,8 @@ export class MjpegOutput {
 		response.on('error', error => { log.debug({reason: error.message}, 'viewer failed') })
 		try {
 			this.#stream = streams.attach(request, this.#subscriber, log)
+			// A picture that was kept came at once, and was all that HEAD asks for.
+			if (this.#gone) this.#stream.detach(this.#subscriber)
 		} catch (error) {
 			this.#fail(asSluiceError(error))
 		}
@@ -83,6 +94,8 @@ export class MjpegOutput {
 	}
 
 	#begin(frame: Frame): void {
+		// It ends with its connection, as it does at every camera that speaks this: plain parts, in no chunks, for plain clients.
+		this.#response.useChunkedEncodingByDefault = false
 		this.#response.writeHead(200, {
 			'Content-Type': `multipart/x-mixed-replace;boundary=${boundary}`,
 			'Cache-Control': 'no-store',
@@ -92,8 +105,13 @@ export class MjpegOutput {
 		this.#resolveOpened()
 	}
 
+	#offer(frame: Frame): void {
+		this.#viewer.offer(frame)
+		if (this.#adaptive) adapt(this.#adaptive, this.#viewer, this.#stream, this.#options.meter, this.#options.log)
+	}
+
 	#send(frame: Frame, done: (error?: Error | null) => void): void {
-		const headers = {'Content-Type': 'image/jpeg', 'Content-Length': String(frame.data.byteLength), ...frameHeaders(frame)}
+		const headers = {'Content-Type': imageType(frame), 'Content-Length': String(frame.data.byteLength), ...frameHeaders(frame)}
 		const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')
 		this.#response.cork()
 		this.#response.write(`${lines}\r\n`)
@@ -105,10 +123,15 @@ export class MjpegOutput {
 
 	#fail(error: SluiceError): void {
 		if (this.#gone) return
-		this.#options.log.warn({code: error.code, detail: error.detail}, 'failed')
-		if (this.#response.headersSent) this.#end()
-		else {
+		const level = error.code === 'internal_error' ? 'error' : 'warn'
+		this.#options.log[level]({code: error.code, detail: error.detail, ...(error.cause !== undefined && {err: error.cause})}, 'failed')
+		// What comes before the first picture is counted where it is answered.
+		if (this.#response.headersSent) {
+			this.#options.meter.failed(error.code)
+			this.#end()
+		} else {
 			this.#leave()
+			this.#endInTime()
 			this.#rejectOpened(error)
 		}
 	}
@@ -116,6 +139,11 @@ export class MjpegOutput {
 	#end(): void {
 		this.#leave()
 		this.#response.end()
+		this.#endInTime()
+	}
+
+	/** Whoever does not read what is left holds up nothing. */
+	#endInTime(): void {
 		const timer = setTimeout(() => { this.#response.destroy() }, endTimeoutMs)
 		this.#response.once('close', () => { clearTimeout(timer) })
 	}

@@ -2,8 +2,10 @@ import type {WebSocket} from 'ws'
 import {asSluiceError, errorBody, type SluiceError} from '../errors.js'
 import type {Logger} from '../log.js'
 import type {Socket} from 'node:net'
+import {Adaptive} from '../adaptive.js'
 import {codecString} from '../codec-string.js'
 import {Credit} from '../credit.js'
+import type {ViewerMeter} from '../metrics.js'
 import type {Frame} from '../pipeline.js'
 import {RateLimit} from '../rate-limit.js'
 import type {Stream, Subscriber} from '../stream.js'
@@ -11,6 +13,7 @@ import type {StreamRequest} from '../stream-request.js'
 import type {Streams} from '../streams.js'
 import {Viewer} from '../viewer.js'
 import type {Caps} from '../worker-messages.js'
+import {adapt} from './adapt.js'
 
 /** Options of the `ws` server: nothing is expected from viewers, so little is taken. */
 export const webSocketOptions = {maxPayload: 64 * 1024, perMessageDeflate: false, autoPong: false}
@@ -30,9 +33,10 @@ export interface WebSocketOutputOptions {
 	tcp: Socket
 	/** Read from the query; its failure is told to the viewer, as every later one. */
 	request: Promise<StreamRequest>
-	/** The viewer's `rtsp_url`, for the contract's error text. */
+	/** The viewer's `rtsp_url` or `camera`, for the contract's error text. */
 	sentUrl: string
 	streams: Streams
+	meter: ViewerMeter
 	log: Logger
 }
 
@@ -47,6 +51,7 @@ export class WebSocketOutput {
 	#subscriber: Subscriber
 	#credit: Credit
 	#viewer: Viewer | undefined
+	#adaptive: Adaptive | undefined
 	#gone = false
 	#lastHeardMs = performance.now()
 	#openedMs = performance.now()
@@ -63,7 +68,7 @@ export class WebSocketOutput {
 		this.#subscriber = {
 			onFrame: frame => {
 				playing = true
-				this.#viewer?.offer(frame)
+				this.#offer(frame)
 			},
 			onFailure: error => { this.#fail(error, playing ? undefined : sentUrl) }
 		}
@@ -90,12 +95,22 @@ export class WebSocketOutput {
 	#start(request: StreamRequest): void {
 		if (this.#gone) return
 		this.#log = this.#log.child({camera: request.source.label})
-		this.#viewer = new Viewer({send: (frame, done) => { this.#send(frame, done, request.images) }, images: request.images, credit: this.#credit})
+		this.#viewer = new Viewer({send: (frame, done) => { this.#send(frame, done, request.images) }, images: request.images, credit: this.#credit, meter: this.#options.meter})
+		if (request.adaptive.length > 0) {
+			this.#adaptive = new Adaptive(request.adaptive)
+			this.#options.meter.adapts(this.#adaptive)
+		}
 		try {
 			this.#stream = this.#options.streams.attach(request, this.#subscriber, this.#log)
 		} catch (error) {
 			this.#fail(asSluiceError(error), this.#options.sentUrl)
 		}
+	}
+
+	#offer(frame: Frame): void {
+		if (!this.#viewer) return
+		this.#viewer.offer(frame)
+		if (this.#adaptive) adapt(this.#adaptive, this.#viewer, this.#stream, this.#options.meter, this.#log)
 	}
 
 	#send(frame: Frame, done: (error?: Error | null) => void, images: boolean): void {
@@ -115,6 +130,7 @@ export class WebSocketOutput {
 		if (this.#gone) return
 		const level = error.code === 'internal_error' ? 'error' : 'warn'
 		this.#log[level]({code: error.code, detail: error.detail, ...(error.cause !== undefined && {err: error.cause})}, 'failed')
+		this.#options.meter.failed(error.code)
 		// A viewer that cannot take this message does not take the closing handshake either, which has its own timeout.
 		this.#socket.send(JSON.stringify(errorBody(error, unopenedUrl)), () => undefined)
 		this.#closeSocket(error.closeCode, error.code)

@@ -8,14 +8,15 @@ export class Picture {
 	#canvas
 	#context
 	#onDrawn
-	/** @type {ArrayBuffer | null} */
+	/** @type {{bytes: ArrayBuffer, at: number} | null} */
 	#newest = null
 	#drawing = false
-	/** Tells a decode that was under way when the canvas was cleared from one that may be drawn. */
-	#era = 0
+	#stopped = false
 
-	/** Since the page was loaded: pictures that arrived, were drawn, gave way to a newer one or were no image; and bytes. */
+	/** Pictures that arrived, were drawn, gave way to a newer one or were no image; and bytes. */
 	counts = {received: 0, drawn: 0, dropped: 0, broken: 0, bytes: 0}
+	/** From the arrival of the newest drawn picture until it was drawn, in ms. */
+	delayMs = 0
 
 	/**
 	 * @param {HTMLCanvasElement} canvas
@@ -28,20 +29,19 @@ export class Picture {
 		this.#onDrawn = onDrawn
 	}
 
-	/** Offers a picture for drawing; the one that still waits gives way. @param {ArrayBuffer} picture the bytes of a JPEG */
-	show(picture) {
+	/** Offers a picture for drawing; the one that still waits gives way. @param {ArrayBuffer} bytes of a JPEG */
+	show(bytes) {
 		this.counts.received++
-		this.counts.bytes += picture.byteLength
+		this.counts.bytes += bytes.byteLength
 		if (this.#newest) this.counts.dropped++
-		this.#newest = picture
+		this.#newest = {bytes, at: performance.now()}
 		this.#draw()
 	}
 
-	/** Forgets what waits and what is drawn. */
-	clear() {
-		this.#era++
+	/** Draws nothing any more, not even what is being decoded. What is drawn stays. */
+	stop() {
+		this.#stopped = true
 		this.#newest = null
-		this.#context?.clearRect(0, 0, this.#canvas.width, this.#canvas.height)
 	}
 
 	async #draw() {
@@ -49,12 +49,11 @@ export class Picture {
 		this.#drawing = true
 		// Nobody sees a hidden page: its newest picture waits, and the first that comes after its return wakes this loop.
 		while (this.#newest && !document.hidden) {
-			const picture = this.#newest
+			const {bytes, at} = this.#newest
 			this.#newest = null
-			const era = this.#era
 			try {
-				const bitmap = await createImageBitmap(new Blob([picture], {type: 'image/jpeg'}))
-				if (era === this.#era) this.#paint(bitmap)
+				const bitmap = await createImageBitmap(new Blob([bytes], {type: 'image/jpeg'}))
+				if (!this.#stopped) this.#paint(bitmap, at)
 				bitmap.close()
 			} catch {
 				this.counts.broken++
@@ -63,8 +62,8 @@ export class Picture {
 		this.#drawing = false
 	}
 
-	/** @param {ImageBitmap} bitmap */
-	#paint(bitmap) {
+	/** @param {ImageBitmap} bitmap @param {number} arrivedAt */
+	#paint(bitmap, arrivedAt) {
 		const {width, height} = bitmap
 		// Setting a canvas' size, even to the same, makes a new one.
 		if (this.#canvas.width !== width || this.#canvas.height !== height) {
@@ -75,6 +74,7 @@ export class Picture {
 		// frame's callback would only hold up the next decode.
 		this.#context?.drawImage(bitmap, 0, 0)
 		this.counts.drawn++
+		this.delayMs = performance.now() - arrivedAt
 		this.#onDrawn()
 	}
 }

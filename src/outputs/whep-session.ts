@@ -1,0 +1,247 @@
+import {lookup} from 'node:dns/promises'
+import {isIP} from 'node:net'
+import {CodecMemory} from '../codec-memory.js'
+import {asSluiceError, SluiceError} from '../errors.js'
+import type {Logger} from '../log.js'
+import type {Frame} from '../pipeline.js'
+import {type Fragment, hostCandidate, type Offer, writeAnswer} from '../sdp.js'
+import type {Stream, Subscriber} from '../stream.js'
+import type {StreamRequest} from '../stream-request.js'
+import type {Streams} from '../streams.js'
+import type {Peer, WebRtc, WebRtcEngine} from '../webrtc.js'
+import type {SessionCounters} from '../webrtc-messages.js'
+import type {WebRtcSource} from '../webrtc-source.js'
+
+/** Candidates of one viewer, over all of its PATCHes; libjuice keeps no more than some dozens. */
+const maxCandidates = 64
+const closeTimeoutMs = 1000
+
+export interface WhepSessionOptions {
+	id: string
+	offer: Offer
+	request: StreamRequest
+	/** The same camera through the transcoding template; undefined where that is not to be tried. */
+	transcode: (() => Promise<StreamRequest>) | undefined
+	/** Cameras that were found to send what browsers do not show, and what that was. */
+	unplayable: CodecMemory
+	/** Addresses of this host that it does not know of. */
+	hosts: readonly string[]
+	openTimeoutMs: number
+	streams: Streams
+	webrtc: WebRtc
+	log: Logger
+}
+
+/** What a session holds of a stream. */
+interface Attachment {
+	stream: Stream
+	subscriber: Subscriber
+	engine: WebRtcEngine
+	source: WebRtcSource
+	onBFrames: () => void
+}
+
+/** One viewer over WebRTC, from its offer to its end. */
+export class WhepSession {
+	/** Resolves when the peer connection is closed and the viewer detached from its stream. */
+	readonly closed: Promise<void>
+	readonly id: string
+	readonly ice: Offer['ice']
+	#options: WhepSessionOptions
+	#log: Logger
+	#attachment: Attachment | undefined
+	#peer: Peer | undefined
+	#mid: string
+	#candidates = 0
+	#ended = false
+	#resolveClosed: () => void = () => undefined
+	/** Ends the wait of open(). */
+	#ending = new AbortController()
+	#rejectWait: ((error: SluiceError) => void) | undefined
+	#openedMs = performance.now()
+
+	constructor(options: WhepSessionOptions) {
+		const {id, offer, log} = options
+		this.id = id
+		this.ice = offer.ice
+		this.#mid = offer.mid
+		this.#options = options
+		this.#log = log
+		this.closed = new Promise(resolve => { this.#resolveClosed = resolve })
+	}
+
+	/**
+	 * Opens the camera, finds out whether browsers can show what it sends, and opens the peer connection.
+	 * @returns the SDP answer
+	 * @throws SluiceError every failure of a stream's, `not_acceptable`, `webrtc_failed`, `webrtc_unavailable`, `bad_request`
+	 */
+	async open(): Promise<string> {
+		try {
+			const {engine, source} = await this.#attachPlayable()
+			const {id, offer} = this.#options
+			const peer = await engine.open(id, offer, source, {
+				onConnected: () => { this.#log.info({afterMs: Math.round(performance.now() - this.#openedMs)}, 'WebRTC connected') },
+				onClosed: (reason, counters) => { this.#end(reason, counters) }
+			})
+			this.#peer = peer
+			if (this.#ending.signal.aborted) {
+				peer.close()
+				throw this.#ending.signal.reason
+			}
+			const candidates = [...peer.answer.candidates, ...(await this.#hostAddresses()).map((address, index) => hostCandidate(address, peer.port, index))]
+			return writeAnswer(offer, {...peer.answer, candidates}, {ssrc: peer.ssrc, sessionId: String(peer.ssrc)})
+		} catch (error) {
+			const failure = asSluiceError(error)
+			this.#log.warn({code: failure.code, detail: failure.detail, ...(failure.cause !== undefined && {err: failure.cause})}, 'failed')
+			this.#fail(failure)
+			throw failure
+		}
+	}
+
+	/** @throws SluiceError `bad_request` where there are too many */
+	addCandidates({candidates}: Fragment): void {
+		this.#candidates += candidates.length
+		if (this.#candidates > maxCandidates) throw new SluiceError('bad_request', `at most ${maxCandidates} candidates are taken`)
+		for (const candidate of candidates) this.#peer?.addCandidate(candidate, this.#mid)
+	}
+
+	/** Ends it for the viewer too. */
+	async close(): Promise<void> {
+		this.#fail(new SluiceError('shutting_down', 'the session was ended'))
+		await this.closed
+	}
+
+	/** @throws SluiceError */
+	async #attachPlayable(): Promise<Attachment> {
+		const {request, transcode, unplayable} = this.#options
+		let why = unplayable.recall(request.source)
+		if (why === undefined || !transcode) {
+			why = await this.#tryPlain(request)
+			if (why === undefined && this.#attachment) return this.#attachment
+		}
+		if (!transcode) throw new SluiceError('not_acceptable', `the camera sends ${why ?? 'what no browser shows'}, which browsers do not show over WebRTC, and this server does not transcode it`)
+		this.#log.info({camera: request.source.label, why}, 'transcoding')
+		try {
+			const attachment = this.#attach(await transcode())
+			await this.#wait(attachment.source.verdict)
+			return attachment
+		} catch (error) {
+			// It may be another camera's fault, or no camera's: the next viewer's first try is the plain one again.
+			unplayable.forget(request.source)
+			throw error
+		}
+	}
+
+	/**
+	 * @returns undefined where the camera can be watched as it is, else what it sends
+	 * @throws SluiceError every other failure
+	 */
+	async #tryPlain(request: StreamRequest): Promise<string | undefined> {
+		const {unplayable} = this.#options
+		let why: string
+		try {
+			const attachment = this.#attach(request)
+			if (await this.#wait(attachment.source.verdict) === 'plays') return undefined
+			why = 'B-frames'
+		} catch (error) {
+			if (!(error instanceof SluiceError) || error.code !== 'camera_unsupported') throw error
+			why = 'no H.264'
+		}
+		this.#detach()
+		unplayable.learn(request.source, why)
+		return why
+	}
+
+	#attach(request: StreamRequest): Attachment {
+		const {streams, webrtc} = this.#options
+		this.#ending.signal.throwIfAborted()
+		const engine = webrtc.engine()
+		const early: Frame[] = []
+		const subscriber: Subscriber = {
+			// A late subscriber receives frames before it knows its stream.
+			onFrame: frame => {
+				if (this.#attachment?.subscriber === subscriber) this.#attachment.source.offer(frame)
+				else early.push(frame)
+			},
+			onFailure: error => { this.#onStreamFailure(error) }
+		}
+		const stream = streams.attach(request, subscriber, this.#log.child({camera: request.source.label}))
+		const source = engine.source(stream)
+		source.hold()
+		const onBFrames = () => {
+			this.#options.unplayable.learn(request.source, 'B-frames')
+			this.#fail(new SluiceError('not_acceptable', 'the camera began to send B-frames'))
+		}
+		source.onBFrames.add(onBFrames)
+		this.#attachment = {stream, subscriber, engine, source, onBFrames}
+		for (const frame of early) source.offer(frame)
+		return this.#attachment
+	}
+
+	/** The stream has failed: open() hears of it while it waits, afterwards the session ends. */
+	#onStreamFailure(error: SluiceError): void {
+		if (this.#rejectWait) {
+			this.#rejectWait(error)
+			return
+		}
+		this.#log.warn({code: error.code, detail: error.detail}, 'failed')
+		this.#fail(error)
+	}
+
+	/** Waits for a verdict, as long as the stream lives and nobody ends the session. */
+	async #wait<T>(verdict: Promise<T>): Promise<T> {
+		const {openTimeoutMs} = this.#options
+		const {signal} = this.#ending
+		let timer: NodeJS.Timeout | undefined
+		const onAbort = () => this.#rejectWait?.(signal.reason as SluiceError)
+		signal.addEventListener('abort', onAbort, {once: true})
+		try {
+			return await Promise.race([verdict, new Promise<never>((_, reject) => {
+				this.#rejectWait = reject
+				// A shared stream whose camera was lost is tried again for longer.
+				timer = setTimeout(() => { reject(new SluiceError('camera_timeout', `no picture within ${openTimeoutMs / 1000} s`)) }, openTimeoutMs)
+			})])
+		} finally {
+			clearTimeout(timer)
+			signal.removeEventListener('abort', onAbort)
+			this.#rejectWait = undefined
+		}
+	}
+
+	#detach(): void {
+		if (!this.#attachment) return
+		const {stream, subscriber, source, onBFrames} = this.#attachment
+		this.#attachment = undefined
+		source.onBFrames.delete(onBFrames)
+		source.release()
+		stream.detach(subscriber)
+	}
+
+	async #hostAddresses(): Promise<string[]> {
+		const found = await Promise.all(this.#options.hosts.map(async host => (isIP(host) === 0 ? lookup(host).then(({address}) => address, () => undefined) : host)))
+		return found.flatMap(address => address ?? [])
+	}
+
+	#fail(error: SluiceError): void {
+		if (this.#ending.signal.aborted) return
+		this.#ending.abort(error)
+		this.#detach()
+		if (!this.#peer) {
+			this.#end(error.detail)
+			return
+		}
+		this.#peer.close()
+		// The worker's answer has the counters; a worker that hangs gives none.
+		const timer = setTimeout(() => { this.#end(error.detail) }, closeTimeoutMs)
+		void this.closed.then(() => { clearTimeout(timer) })
+	}
+
+	#end(reason: string, counters?: SessionCounters): void {
+		if (this.#ended) return
+		this.#ended = true
+		this.#ending.abort(new SluiceError('webrtc_failed', reason))
+		this.#detach()
+		this.#log.info({reason: asSluiceError(this.#ending.signal.reason).detail, seconds: Math.round((performance.now() - this.#openedMs) / 1000), ...counters}, 'viewer gone')
+		this.#resolveClosed()
+	}
+}

@@ -1,0 +1,177 @@
+import type {SessionCounters} from './webrtc-messages.js'
+
+/** What is kept since the last key frame; a longer group is not kept at all. */
+const maxKeptBytes = 16 * 1024 * 1024
+const maxKeptFrames = 1800
+/** Replays leave at this pace: 40 Mbit/s. A burst of all at once overflows a receiver's socket, and what is lost is lost. */
+const replayBytesPerMs = 5000
+const replayStepMs = 5
+/** Frames of a replay are shown this far apart. At one tick of RTP's clock Chromium takes them for one picture. */
+const replayFrameMs = 1
+/** A viewer that asks for a key frame is answered this long after its last replay ended. */
+const askAgainMs = 500
+
+/** An access unit in the worker. */
+export interface CodedFrame {
+	/** The system's monotonic clock when it was pulled, in milliseconds. */
+	timeMs: number
+	keyFrame: boolean
+	data: Buffer
+}
+
+/**
+ * The coded video of one stream, in the WebRTC worker: the pictures since the last key frame, and the viewers that they
+ * go to. A late viewer is primed from them.
+ */
+export class Source {
+	#feeds = new Set<Feed>()
+	#kept: CodedFrame[] = []
+	#keptBytes = 0
+	#needsKeyFrame = true
+
+	get kept(): readonly CodedFrame[] {
+		return this.#kept
+	}
+
+	/** @param fresh whether frames before it are missing: then it is of use only as a key frame */
+	add(frame: CodedFrame, fresh: boolean): void {
+		if (fresh) {
+			this.#needsKeyFrame = true
+			this.#clear()
+		}
+		if (frame.keyFrame) {
+			this.#needsKeyFrame = false
+			this.#clear()
+		}
+		if (this.#needsKeyFrame) return
+		this.#keep(frame)
+		for (const feed of this.#feeds) feed.offer(frame)
+	}
+
+	attach(feed: Feed): void {
+		this.#feeds.add(feed)
+		feed.replay(this.#kept)
+	}
+
+	detach(feed: Feed): void {
+		this.#feeds.delete(feed)
+	}
+
+	#keep(frame: CodedFrame): void {
+		// Without its beginning a group is of no use.
+		if (!frame.keyFrame && this.#kept.length === 0) return
+		this.#kept.push(frame)
+		this.#keptBytes += frame.data.byteLength
+		if (this.#keptBytes > maxKeptBytes || this.#kept.length > maxKeptFrames) this.#clear()
+	}
+
+	#clear(): void {
+		this.#kept = []
+		this.#keptBytes = 0
+	}
+}
+
+/** Hands an access unit to the transport, with its RTP timestamp in milliseconds. */
+export type SendCoded = (data: Buffer, timestampMs: number) => void
+
+/**
+ * The way of coded video to one viewer, in the WebRTC worker. Live frames leave at once; a replay leaves at a pace, and
+ * live frames wait behind it. What waits is bounded by what is kept: a key frame that comes meanwhile takes its place.
+ */
+export class Feed {
+	readonly counters: SessionCounters = {sent: 0, dropped: 0, asked: 0, replays: 0}
+	#send: SendCoded
+	#waiting: {frame: CodedFrame; timestampMs: number}[] = []
+	#waitingBytes = 0
+	#needsKeyFrame = true
+	#lastTimestampMs = -Infinity
+	#timer: NodeJS.Timeout | undefined
+	/** Up to when the pace of the replay is used up. */
+	#paidUntilMs = 0
+	#replayedMs = -Infinity
+	#closed = false
+
+	constructor(send: SendCoded) {
+		this.#send = send
+	}
+
+	/** Never waits, never throws. */
+	offer(frame: CodedFrame): void {
+		if (this.#closed) return
+		if (frame.keyFrame) {
+			// Whatever waits is older, and of no use any more.
+			this.#dropWaiting()
+			this.#needsKeyFrame = false
+		}
+		if (this.#needsKeyFrame) {
+			this.counters.dropped++
+			return
+		}
+		if (this.#waiting.length === 0) {
+			this.#emit(frame, frame.timeMs)
+			return
+		}
+		this.#waiting.push({frame, timestampMs: frame.timeMs})
+		this.#waitingBytes += frame.data.byteLength
+		if (this.#waitingBytes > 2 * maxKeptBytes) {
+			this.#dropWaiting()
+			this.#needsKeyFrame = true
+		}
+	}
+
+	/** Sends the pictures since the last key frame, for a viewer that has none, so fast that it catches up. */
+	replay(kept: readonly CodedFrame[]): void {
+		const newest = kept.at(-1)
+		if (this.#closed || !newest) return
+		this.counters.replays++
+		this.#dropWaiting()
+		this.#needsKeyFrame = false
+		this.#waiting = kept.map((frame, index) => ({frame, timestampMs: newest.timeMs - (kept.length - 1 - index) * replayFrameMs}))
+		this.#waitingBytes = kept.reduce((sum, {data}) => sum + data.byteLength, 0)
+		this.#paidUntilMs = performance.now() - replayStepMs
+		this.#step()
+	}
+
+	/**
+	 * The viewer asks for a key frame.
+	 * @returns false where it was answered just now, and has to wait
+	 */
+	refresh(kept: readonly CodedFrame[]): boolean {
+		this.counters.asked++
+		if (this.#waiting.length > 0 || performance.now() - this.#replayedMs < askAgainMs) return false
+		this.replay(kept)
+		return true
+	}
+
+	close(): void {
+		this.#closed = true
+		this.#dropWaiting()
+	}
+
+	#step(): void {
+		const now = performance.now()
+		while (this.#paidUntilMs < now) {
+			const next = this.#waiting.shift()
+			if (!next) break
+			this.#waitingBytes -= next.frame.data.byteLength
+			// A frame larger than a step's share is paid for by the steps behind it.
+			this.#paidUntilMs += next.frame.data.byteLength / replayBytesPerMs
+			this.#emit(next.frame, next.timestampMs)
+		}
+		if (this.#waiting.length > 0) this.#timer = setTimeout(() => { this.#step() }, replayStepMs)
+		else this.#replayedMs = now
+	}
+
+	#emit({data}: CodedFrame, timestampMs: number): void {
+		this.#lastTimestampMs = Math.max(timestampMs, this.#lastTimestampMs + replayFrameMs)
+		this.counters.sent++
+		this.#send(data, this.#lastTimestampMs)
+	}
+
+	#dropWaiting(): void {
+		clearTimeout(this.#timer)
+		this.counters.dropped += this.#waiting.length
+		this.#waiting = []
+		this.#waitingBytes = 0
+	}
+}

@@ -1,0 +1,45 @@
+/** What the server and the WebRTC worker say to each other, over Node's IPC channel with `advanced` serialization. */
+
+export type ToWebRtcWorker =
+	/** Sent once, to a worker that said `ready`: the UDP port for all viewers, 0 for a free one, and the address if not every one. */
+	| {type: 'listen'; address: string | undefined; port: number}
+	/** Opens a viewer's peer connection. `offer` is that of `engineOffer()`. Answered by `answer` or `closed`. */
+	| {type: 'open'; session: string; source: number; offer: string; mid: string; payloadType: number; fmtp: string; ssrc: number; playoutDelayId: number | undefined}
+	/** A candidate of the viewer's, without `a=`. */
+	| {type: 'candidate'; session: string; mid: string; candidate: string}
+	| {type: 'close'; session: string}
+	/** One access unit of a source, once for all of its viewers. `fresh` is the first of a stream that was interrupted. */
+	| {type: 'frame'; source: number; timeMs: number; keyFrame: boolean; fresh: boolean; data: Uint8Array}
+	/** The source has no viewers any more. */
+	| {type: 'forget'; source: number}
+	/** Ends every peer connection and the process. */
+	| {type: 'stop'}
+
+export type FromWebRtcWorker =
+	/** The WebRTC library is loaded. */
+	| {type: 'ready'}
+	/** It cannot be, in its own words; the process ends. */
+	| {type: 'unavailable'; message: string}
+	/** The answer to `listen`. */
+	| {type: 'listening'; port: number}
+	| {type: 'not-listening'; message: string}
+	/** The library's answer, with all candidates. */
+	| {type: 'answer'; session: string; sdp: string}
+	/** Media flow from now on. */
+	| {type: 'connected'; session: string}
+	/** The session is over: the viewer left, was lost, never came, or `close` was received. Sent once for each that was opened. */
+	| {type: 'closed'; session: string; reason: string; counters: SessionCounters}
+	/** A viewer lost its picture; a new key frame of the camera's would help. */
+	| {type: 'key-frame-wanted'; source: number}
+
+/** What became of one viewer's frames. */
+export interface SessionCounters {
+	/** Frames that were handed to the library, those of replays included. */
+	sent: number
+	/** Frames that never will be. */
+	dropped: number
+	/** How often the viewer asked for a key frame. */
+	asked: number
+	/** How often it got the kept pictures. */
+	replays: number
+}

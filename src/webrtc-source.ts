@@ -1,0 +1,113 @@
+import {BFrameFinder} from './b-frames.js'
+import {codecString} from './codec-string.js'
+import {SluiceError} from './errors.js'
+import type {Frame} from './pipeline.js'
+import type {ToWebRtcWorker} from './webrtc-messages.js'
+
+/** Whether a camera sends B-frames is known after so many frames, or so long after the first. Two B-frames come third and fourth. */
+const decisiveFrames = 5
+const decisiveMs = 200
+/** An encoder may begin to use B-frames later; it is watched for so many frames. */
+const watchedFrames = 300
+
+export interface WebRtcSourceOptions {
+	id: number
+	/** @returns false where the channel to the worker is full */
+	send: (frame: Extract<ToWebRtcWorker, {type: 'frame'}>) => boolean
+	/** Called when nobody holds the source any more. */
+	onUnused: () => void
+}
+
+/**
+ * A stream's coded video on its way into the WebRTC worker: once, however many sessions watch. Each session offers it what
+ * it receives itself, so that it matters to none of them who was first and who leaves. When the channel is full, frames are
+ * dropped up to the next key frame, and counted.
+ */
+export class WebRtcSource {
+	readonly id: number
+	/** Resolves when it is known whether a browser can show the camera's pictures; rejects with a SluiceError where they are no H.264. */
+	readonly verdict: Promise<'plays' | 'b-frames'>
+	/** Told of B-frames that came after the verdict. */
+	readonly onBFrames = new Set<() => void>()
+	/** Frames that never reached the worker. */
+	dropped = 0
+	#options: WebRtcSourceOptions
+	#holders = 0
+	#finder = new BFrameFinder('H264')
+	#frames = 0
+	#decided = false
+	#resolveVerdict: (verdict: 'plays' | 'b-frames') => void = () => undefined
+	#rejectVerdict: (error: SluiceError) => void = () => undefined
+	#timer: NodeJS.Timeout | undefined
+	#lastSequence = -1
+	#lastCaps: Frame['caps'] | undefined
+	#needsKeyFrame = true
+	/** Whether frames are missing before the next one. */
+	#fresh = true
+
+	constructor(options: WebRtcSourceOptions) {
+		this.id = options.id
+		this.#options = options
+		this.verdict = new Promise((resolve, reject) => {
+			this.#resolveVerdict = resolve
+			this.#rejectVerdict = reject
+		})
+		// Whoever waits for it hears of its failure.
+		this.verdict.catch(() => undefined)
+	}
+
+	hold(): void {
+		this.#holders++
+	}
+
+	release(): void {
+		if (--this.#holders > 0) return
+		clearTimeout(this.#timer)
+		this.#options.onUnused()
+	}
+
+	/** Never waits, never throws. A frame that was offered already is passed over. */
+	offer(frame: Frame): void {
+		if (frame.sequence <= this.#lastSequence) return
+		this.#lastSequence = frame.sequence
+		// Another pipeline has other caps: it may begin in the middle of a group of pictures.
+		if (frame.caps !== this.#lastCaps) {
+			this.#lastCaps = frame.caps
+			this.#needsKeyFrame = true
+			this.#fresh = true
+		}
+		this.#judge(frame)
+		if (this.#needsKeyFrame && !frame.keyFrame) {
+			this.dropped++
+			return
+		}
+		const {timeMs, keyFrame, data} = frame
+		const taken = this.#options.send({type: 'frame', source: this.id, timeMs, keyFrame, fresh: this.#fresh, data})
+		this.#needsKeyFrame = !taken
+		this.#fresh = !taken
+		if (!taken) this.dropped++
+	}
+
+	#judge({caps, data, keyFrame}: Frame): void {
+		if (this.#frames >= watchedFrames) return
+		if (this.#frames++ === 0) {
+			if (caps['name'] !== 'video/x-h264' || caps['stream-format'] !== 'byte-stream') {
+				this.#rejectVerdict(new SluiceError('bad_request', 'the template gives no H.264 as a byte stream, and this address sends nothing else'))
+				return
+			}
+			this.#timer = setTimeout(() => { this.#decide() }, decisiveMs)
+		}
+		const before = this.#finder.found
+		this.#finder.add(data)
+		if (this.#finder.found && this.#decided && !before) for (const tell of this.onBFrames) tell()
+		// Baseline has no B-frames.
+		const baseline = keyFrame && !this.#decided && codecString(data)?.startsWith('avc1.42') === true
+		if (this.#finder.found || baseline || this.#frames >= decisiveFrames) this.#decide()
+	}
+
+	#decide(): void {
+		clearTimeout(this.#timer)
+		this.#decided = true
+		this.#resolveVerdict(this.#finder.found ? 'b-frames' : 'plays')
+	}
+}

@@ -1,0 +1,256 @@
+/**
+ * The child process that holds every viewer's peer connection; the only importer of node-datachannel.
+ *
+ * A peer connection that has failed and was never closed makes the library's cleanup() wait for ten seconds. So every way
+ * out closes them all first, with a SIGKILL of its own behind it.
+ */
+import {createSocket} from 'node:dgram'
+import {lookup} from 'node:dns/promises'
+import {once} from 'node:events'
+import {isIP} from 'node:net'
+import process from 'node:process'
+import {Worker as Thread} from 'node:worker_threads'
+import type * as NodeDataChannel from 'node-datachannel'
+import {asksForKeyFrame} from './rtcp.js'
+import {Feed, Source} from './webrtc-feed.js'
+import type {FromWebRtcWorker, SessionCounters, ToWebRtcWorker} from './webrtc-messages.js'
+
+/** How long stopping may take before the process kills itself. */
+const stopTimeoutMs = 1000
+/** From the answer to the first moment that media can flow. */
+const connectTimeoutMs = 15_000
+/** How long a viewer may be gone before its session ends. The library itself takes 27 to 30 s to say so. */
+const disconnectedTimeoutMs = 10_000
+const gatherTimeoutMs = 3000
+/** RTP packets that are kept for viewers that lost some: 2.5 s of 4 Mbit/s, and 1.2 MB for each viewer. */
+const resendPackets = 1024
+const clockRate = 90_000
+/** Names this sender in RTCP; each session has an SSRC of its own. */
+const canonicalName = 'sluice'
+
+type Library = typeof NodeDataChannel
+
+const sources = new Map<number, Source>()
+const sessions = new Map<string, Session>()
+let library: Library | undefined
+let bindAddress: string | undefined
+let port = 0
+let stopping = false
+
+function send(message: FromWebRtcWorker): void {
+	if (!process.send) return
+	process.send(message, undefined, undefined, error => {
+		// The channel is gone: so is the server, or it gave this worker up.
+		if (error) shutdown(1)
+	})
+}
+
+function shutdown(exitCode: number): void {
+	if (stopping) return
+	stopping = true
+	// The library may block this thread. Another thread does not wait for it.
+	new Thread(`setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${stopTimeoutMs})`, {eval: true}).unref()
+	for (const session of sessions.values()) session.close('the server is shutting down')
+	try {
+		library?.cleanup()
+	} catch (error) {
+		console.error(error)
+	}
+	process.exit(exitCode)
+}
+
+type Open = Extract<ToWebRtcWorker, {type: 'open'}>
+
+/** One viewer's peer connection, from its offer to its end. */
+class Session {
+	#id: string
+	#connection: NodeDataChannel.PeerConnection
+	#track: NodeDataChannel.Track
+	/** Held here, for the library does not hold its JavaScript objects. */
+	#handlers: NodeDataChannel.MediaHandler[]
+	#config: NodeDataChannel.RtpPacketizationConfig
+	#source: Source
+	#feed: Feed
+	#timer: NodeJS.Timeout | undefined
+	#answered = false
+	#connected = false
+	#closed = false
+
+	/** @throws Error in the library's words */
+	constructor(ndc: Library, connection: NodeDataChannel.PeerConnection, {session, source, mid, payloadType, fmtp, ssrc, playoutDelayId}: Open) {
+		this.#id = session
+		this.#connection = connection
+		const video = new ndc.Video(mid, 'SendOnly')
+		video.addH264Codec(payloadType, fmtp)
+		video.addSSRC(ssrc, canonicalName, 'sluice', 'video')
+		this.#track = connection.addTrack(video)
+		this.#config = new ndc.RtpPacketizationConfig(ssrc, canonicalName, payloadType, clockRate)
+		if (playoutDelayId !== undefined) {
+			this.#config.playoutDelayId = playoutDelayId
+			this.#config.playoutDelayMin = 0
+			this.#config.playoutDelayMax = 0
+		}
+		const packetizer = new ndc.H264RtpPacketizer('StartSequence', this.#config)
+		this.#handlers = [packetizer, new ndc.RtcpSrReporter(this.#config), new ndc.RtcpNackResponder(resendPackets)]
+		for (const handler of this.#handlers.slice(1)) packetizer.addToChain(handler)
+		this.#track.setMediaHandler(packetizer)
+		this.#source = sourceOf(source)
+		this.#feed = new Feed((data, timestampMs) => { this.#write(data, timestampMs) })
+		this.#watch(source)
+	}
+
+	/** @throws Error in the library's words */
+	start(offer: string): void {
+		this.#endAfter(gatherTimeoutMs, 'no candidates were gathered in time')
+		this.#connection.setRemoteDescription(offer, 'offer')
+	}
+
+	addCandidate(candidate: string, mid: string): void {
+		try {
+			this.#connection.addRemoteCandidate(candidate, mid)
+		} catch {
+			// Of a transport that is not supported, or with a name that cannot be looked up: WHEP passes over it in silence.
+		}
+	}
+
+	close(reason: string): void {
+		if (this.#closed) return
+		this.#closed = true
+		clearTimeout(this.#timer)
+		sessions.delete(this.#id)
+		this.#source.detach(this.#feed)
+		this.#feed.close()
+		const counters: SessionCounters = this.#feed.counters
+		send({type: 'closed', session: this.#id, reason, counters})
+		this.#connection.close()
+		this.#handlers = []
+	}
+
+	#watch(source: number): void {
+		this.#connection.onGatheringStateChange(state => {
+			const description = state === 'complete' && this.#connection.localDescription()
+			if (!description || this.#answered || this.#closed) return
+			this.#answered = true
+			this.#endAfter(connectTimeoutMs, 'the viewer did not connect')
+			send({type: 'answer', session: this.#id, sdp: description.sdp})
+		})
+		this.#connection.onStateChange(state => {
+			if (this.#closed) return
+			if (state === 'connected') clearTimeout(this.#timer)
+			else if (state === 'disconnected') this.#endAfter(disconnectedTimeoutMs, 'the viewer was lost')
+			else if (state === 'failed') this.close(this.#connected ? 'the viewer was lost' : 'the viewer could not be reached')
+			else if (state === 'closed') this.close('the viewer left')
+		})
+		this.#track.onOpen(() => {
+			if (this.#closed || this.#connected) return
+			this.#connected = true
+			clearTimeout(this.#timer)
+			send({type: 'connected', session: this.#id})
+			this.#source.attach(this.#feed)
+		})
+		this.#track.onMessage(message => {
+			if (this.#closed || !asksForKeyFrame(message)) return
+			if (this.#feed.refresh(this.#source.kept)) send({type: 'key-frame-wanted', source})
+		})
+	}
+
+	#endAfter(timeoutMs: number, reason: string): void {
+		clearTimeout(this.#timer)
+		this.#timer = setTimeout(() => { this.close(reason) }, timeoutMs)
+	}
+
+	#write(data: Buffer, timestampMs: number): void {
+		if (!this.#track.isOpen()) return
+		this.#config.timestamp = Math.round(timestampMs * clockRate / 1000) % 2 ** 32
+		try {
+			this.#track.sendMessageBinary(data)
+		} catch {
+			// The track has closed in between; its state change follows.
+		}
+	}
+}
+
+function sourceOf(id: number): Source {
+	const known = sources.get(id)
+	if (known) return known
+	const source = new Source()
+	sources.set(id, source)
+	return source
+}
+
+function open(ndc: Library, message: Open): void {
+	const connection = new ndc.PeerConnection(message.session, {
+		iceServers: [],
+		enableIceUdpMux: true,
+		portRangeBegin: port,
+		portRangeEnd: port,
+		...(bindAddress !== undefined && {bindAddress})
+	})
+	try {
+		const session = new Session(ndc, connection, message)
+		sessions.set(message.session, session)
+		session.start(message.offer)
+	} catch (error) {
+		const session = sessions.get(message.session)
+		if (session) session.close(wordsOf(error))
+		else {
+			connection.close()
+			send({type: 'closed', session: message.session, reason: wordsOf(error), counters: {sent: 0, dropped: 0, asked: 0, replays: 0}})
+		}
+	}
+}
+
+/** The library says nothing of a port that it cannot have, so this tries; and it knows no port 0. */
+async function listen(host: string | undefined, wanted: number): Promise<void> {
+	const every = host === undefined || host === '0.0.0.0' || host === '::'
+	try {
+		bindAddress = every ? undefined : isIP(host) === 0 ? (await lookup(host)).address : host
+		const socket = createSocket({type: bindAddress !== undefined && isIP(bindAddress) === 6 ? 'udp6' : 'udp4'})
+		socket.bind(wanted, bindAddress)
+		await once(socket, 'listening')
+		port = socket.address().port
+		socket.close()
+		await once(socket, 'close')
+		send({type: 'listening', port})
+	} catch (error) {
+		send({type: 'not-listening', message: wordsOf(error)})
+	}
+}
+
+function wordsOf(error: unknown): string {
+	return error instanceof Error ? error.message : String(error)
+}
+
+function onMessage(ndc: Library, message: ToWebRtcWorker): void {
+	if (message.type === 'frame') {
+		const {source, timeMs, keyFrame, fresh, data} = message
+		sourceOf(source).add({timeMs, keyFrame, data: Buffer.from(data.buffer, data.byteOffset, data.byteLength)}, fresh)
+	} else if (message.type === 'open') open(ndc, message)
+	else if (message.type === 'candidate') sessions.get(message.session)?.addCandidate(message.candidate, message.mid)
+	else if (message.type === 'close') sessions.get(message.session)?.close('asked for')
+	else if (message.type === 'forget') sources.delete(message.source)
+	else if (message.type === 'listen') void listen(message.address, message.port)
+	else shutdown(0)
+}
+
+process.on('disconnect', () => { shutdown(0) })
+process.on('SIGTERM', () => { shutdown(0) })
+// A Ctrl-C reaches the whole process group; the server decides when its workers end.
+process.on('SIGINT', () => undefined)
+for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+	process.on(event, (error: unknown) => {
+		console.error(error)
+		shutdown(1)
+	})
+}
+
+try {
+	const ndc = await import('node-datachannel')
+	library = ndc
+	process.on('message', (message: ToWebRtcWorker) => { onMessage(ndc, message) })
+	send({type: 'ready'})
+} catch (error) {
+	send({type: 'unavailable', message: wordsOf(error).split('\n', 1)[0] ?? ''})
+	process.exitCode = 1
+	process.disconnect()
+}

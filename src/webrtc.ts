@@ -1,0 +1,248 @@
+import {randomInt} from 'node:crypto'
+import {SluiceError} from './errors.js'
+import type {Logger} from './log.js'
+import {engineOffer, type EngineAnswer, type Offer, readEngineAnswer} from './sdp.js'
+import type {FromWebRtcWorker, SessionCounters, ToWebRtcWorker} from './webrtc-messages.js'
+import {WebRtcSource} from './webrtc-source.js'
+import {Worker} from './worker.js'
+
+/** Bytes that may wait in the channel to the worker: all that a stream keeps for a late viewer, and half as much again. */
+const maxQueuedBytes = 24 * 1024 * 1024
+/** An answer takes some 10 ms. A worker that gives none in this time hangs. */
+const answerTimeoutMs = 5000
+/** The pause before a worker is started again that has crashed, but for its first crash; each further one doubles it. */
+const firstPauseMs = 500
+const longestPauseMs = 30_000
+/** A worker that lived for so long counts as sound. */
+const soundAfterMs = 60_000
+
+export interface WebRtcOptions {
+	/** The worker's program. */
+	path: string | URL
+	/** Where to listen for UDP: an address or a name; every address where it is 0.0.0.0 or ::. */
+	host: string
+	/** 0 takes a free one. */
+	port: number
+	log: Logger
+}
+
+/** What a session hears of its peer connection. */
+export interface PeerListener {
+	/** Media flow. */
+	onConnected: () => void
+	/** Called once; the peer connection is gone by then. */
+	onClosed: (reason: string, counters: SessionCounters) => void
+}
+
+/** A viewer's peer connection in the worker. */
+export interface Peer {
+	answer: EngineAnswer
+	/** The UDP port of the server. */
+	port: number
+	ssrc: number
+	addCandidate: (candidate: string, mid: string) => void
+	/** Ends it; its listener hears of that. */
+	close: () => void
+}
+
+/** Keeps a WebRTC worker running from the first viewer on, and starts another when it has crashed. */
+export class WebRtc {
+	#options: WebRtcOptions
+	#engine: WebRtcEngine | undefined
+	/** Why there is none on this host. */
+	#unavailable: string | undefined
+	#crashes = 0
+	#restart: NodeJS.Timeout | undefined
+	#closed = false
+
+	constructor(options: WebRtcOptions) {
+		this.#options = options
+	}
+
+	/**
+	 * The engine, started if there is none.
+	 * @throws SluiceError `webrtc_unavailable`, `webrtc_failed`, `shutting_down`
+	 */
+	engine(): WebRtcEngine {
+		if (this.#closed) throw new SluiceError('shutting_down', 'the server is shutting down')
+		if (this.#unavailable !== undefined) throw new SluiceError('webrtc_unavailable', `node-datachannel cannot be loaded: ${this.#unavailable}`)
+		if (this.#restart) throw new SluiceError('webrtc_failed', 'the WebRTC worker has crashed, and is started again in a moment')
+		return this.#engine ?? this.#start()
+	}
+
+	async close(): Promise<void> {
+		this.#closed = true
+		clearTimeout(this.#restart)
+		await this.#engine?.close()
+	}
+
+	#start(): WebRtcEngine {
+		const {log} = this.#options
+		const startedMs = performance.now()
+		const engine = new WebRtcEngine(this.#options)
+		this.#engine = engine
+		void engine.ended.then(({expected, reason, unavailable}) => {
+			this.#engine = undefined
+			if (this.#closed || expected) return
+			if (unavailable) {
+				this.#unavailable = reason
+				log.error({reason}, 'no WebRTC on this host')
+				return
+			}
+			this.#crashes = performance.now() - startedMs > soundAfterMs ? 1 : this.#crashes + 1
+			const pauseMs = this.#crashes === 1 ? 0 : Math.min(longestPauseMs, firstPauseMs * 2 ** (this.#crashes - 2))
+			log.error({reason, pauseMs}, 'WebRTC worker failed')
+			this.#restart = setTimeout(() => {
+				this.#restart = undefined
+				this.#start()
+			}, pauseMs)
+		})
+		return engine
+	}
+}
+
+interface EngineEnd {
+	expected: boolean
+	reason: string
+	/** Whether the library cannot be loaded at all. */
+	unavailable: boolean
+}
+
+interface Opening {
+	resolve: (sdp: string) => void
+	reject: (error: SluiceError) => void
+}
+
+/** One WebRTC worker, from start to exit, with what is in it. */
+export class WebRtcEngine {
+	/** Resolves when the worker has ended, whatever the reason. */
+	readonly ended: Promise<EngineEnd>
+	#worker: Worker<ToWebRtcWorker, FromWebRtcWorker>
+	#listening: Promise<number>
+	#peers = new Map<string, PeerListener>()
+	#opening = new Map<string, Opening>()
+	#sources = new Map<object, WebRtcSource>()
+	#nextSource = 0
+	#queuedBytes = 0
+	#failure: {reason: string; unavailable: boolean} | undefined
+
+	constructor({path, host, port, log}: WebRtcOptions) {
+		this.#worker = new Worker(path, log)
+		const worker = this.#worker
+		this.#listening = new Promise((resolve, reject) => {
+			worker.onMessage = message => {
+				if (message.type === 'listening') {
+					log.info({worker: worker.pid, port: message.port}, 'WebRTC listens')
+					resolve(message.port)
+				} else if (message.type === 'not-listening') this.#fail(`UDP port ${port} cannot be had: ${message.message}`)
+				else if (message.type === 'unavailable') this.#fail(message.message, true)
+				else this.#onMessage(message)
+			}
+			worker.ready.then(
+				() => worker.send({type: 'listen', address: host, port}),
+				(error: unknown) => { this.#fail(error instanceof Error ? error.message : String(error)) }
+			)
+			void worker.exited.then(() => { reject(this.#error()) })
+		})
+		// Whoever opens a session hears of it.
+		this.#listening.catch(() => undefined)
+		this.ended = worker.exited.then(({code, signal, expected, spawnError}) => {
+			this.#failure ??= {reason: spawnError ?? `the worker died: ${signal ?? `exit code ${code ?? 'none'}`}`, unavailable: false}
+			for (const {reject} of this.#opening.values()) reject(this.#error())
+			this.#opening.clear()
+			for (const {onClosed} of this.#peers.values()) onClosed(this.#failure.reason, {sent: 0, dropped: 0, asked: 0, replays: 0})
+			this.#peers.clear()
+			return {expected: expected && !this.#failure.unavailable, ...this.#failure}
+		})
+	}
+
+	/**
+	 * The source of a stream, which all of its sessions share. Whoever takes it holds it, and releases it.
+	 * @param stream only its identity counts
+	 */
+	source(stream: object): WebRtcSource {
+		const known = this.#sources.get(stream)
+		if (known) return known
+		const source: WebRtcSource = new WebRtcSource({
+			id: this.#nextSource++,
+			send: frame => this.#sendFrame(frame),
+			onUnused: () => {
+				this.#sources.delete(stream)
+				this.#worker.send({type: 'forget', source: source.id})
+			}
+		})
+		this.#sources.set(stream, source)
+		return source
+	}
+
+	/**
+	 * Opens a peer connection that gets the frames of a source.
+	 * @throws SluiceError `webrtc_failed`, `webrtc_unavailable`, and `bad_request` where the library refuses the offer
+	 */
+	async open(session: string, offer: Offer, source: WebRtcSource, listener: PeerListener): Promise<Peer> {
+		const port = await this.#listening
+		const {mid, payloadType, fmtp, playoutDelayId} = offer
+		const ssrc = randomInt(1, 2 ** 32)
+		const sdp = await new Promise<string>((resolve, reject) => {
+			const timer = setTimeout(() => {
+				this.#fail('the worker did not answer')
+				this.#worker.kill()
+			}, answerTimeoutMs)
+			const settle = (act: () => void) => {
+				clearTimeout(timer)
+				this.#opening.delete(session)
+				act()
+			}
+			this.#peers.set(session, listener)
+			this.#opening.set(session, {resolve: answer => { settle(() => { resolve(answer) }) }, reject: error => {
+				settle(() => {
+					this.#peers.delete(session)
+					reject(error)
+				})
+			}})
+			const sent = this.#worker.send({type: 'open', session, source: source.id, offer: engineOffer(offer), mid, payloadType, fmtp, ssrc, playoutDelayId})
+			if (!sent) this.#opening.get(session)?.reject(this.#error())
+		})
+		return {
+			answer: readEngineAnswer(sdp),
+			port,
+			ssrc,
+			addCandidate: (candidate, candidateMid) => { this.#worker.send({type: 'candidate', session, mid: candidateMid, candidate}) },
+			close: () => { this.#worker.send({type: 'close', session}) }
+		}
+	}
+
+	async close(): Promise<void> {
+		await this.#worker.close()
+	}
+
+	#onMessage(message: FromWebRtcWorker): void {
+		if (message.type === 'answer') this.#opening.get(message.session)?.resolve(message.sdp)
+		else if (message.type === 'connected') this.#peers.get(message.session)?.onConnected()
+		else if (message.type === 'closed') {
+			// One that was never answered was refused.
+			this.#opening.get(message.session)?.reject(new SluiceError('bad_request', `the offer was refused: ${message.reason}`))
+			const listener = this.#peers.get(message.session)
+			this.#peers.delete(message.session)
+			listener?.onClosed(message.reason, message.counters)
+		}
+	}
+
+	#sendFrame(frame: Extract<ToWebRtcWorker, {type: 'frame'}>): boolean {
+		const bytes = frame.data.byteLength
+		if (this.#queuedBytes + bytes > maxQueuedBytes) return false
+		this.#queuedBytes += bytes
+		return this.#worker.send(frame, () => { this.#queuedBytes -= bytes })
+	}
+
+	/** The first reason wins. */
+	#fail(reason: string, unavailable = false): void {
+		this.#failure ??= {reason, unavailable}
+		void this.#worker.close()
+	}
+
+	#error(): SluiceError {
+		const {reason, unavailable} = this.#failure ?? {reason: 'the WebRTC worker has ended', unavailable: false}
+		return new SluiceError(unavailable ? 'webrtc_unavailable' : 'webrtc_failed', reason)
+	}
+}

@@ -1,0 +1,304 @@
+import {once} from 'node:events'
+import {readFile} from 'node:fs/promises'
+import http from 'node:http'
+import type {AddressInfo} from 'node:net'
+import test, {type ExecutionContext} from 'ava'
+import type {Browser, BrowserContextOptions, Page} from 'playwright-core'
+import type {ModeName, SluicePlayer} from '../player/sluice-player.js'
+import {advances, cameraFlags, clockAfter, inState, launchBrowser, monotonicMs, newPage, type Opened} from './browser.js'
+import {startCamera, startSluice} from './processes.js'
+
+type Properties = Partial<Pick<SluicePlayer, 'src' | 'camera' | 'rtspUrl' | 'mode' | 'pipeline' | 'parameters'>>
+
+let browser: Browser
+
+test.before(async () => {
+	browser = await launchBrowser()
+})
+
+test.after.always(async () => browser.close())
+
+/** What the player's events told, as `state mode reason`. */
+const told = async (page: Page) => page.evaluate(() => (window as unknown as {told: string[]}).told)
+
+/** A page of the server itself, with its Content-Security-Policy and one player. */
+async function openPlayer(t: ExecutionContext, address: string, properties: Properties, options: BrowserContextOptions = {}): Promise<Opened> {
+	const opened = await newPage(t, browser, options)
+	await opened.page.goto(`${address}/`)
+	await addPlayer(opened.page, properties)
+	return opened
+}
+
+async function addPlayer(page: Page, properties: Properties, module = '/sluice-player.js'): Promise<void> {
+	await page.evaluate(async ([file, values]) => {
+		await import(file)
+		const player = Object.assign(document.createElement('sluice-player'), values)
+		const told: string[] = []
+		Object.assign(window, {told})
+		player.addEventListener('statechange', ({detail: {name, mode, reason}}) => { told.push([name, mode, reason?.code].filter(Boolean).join(' ')) })
+		document.body.replaceChildren(player)
+	}, [module, properties] as const)
+}
+
+const statistics = async (page: Page) => page.evaluate(() => document.querySelector('sluice-player')?.statistics)
+const mode = async (page: Page) => page.evaluate(() => document.querySelector('sluice-player')?.state.mode)
+const playsIn = async (page: Page, name: ModeName) => page.waitForFunction(wanted => {
+	const state = document.querySelector('sluice-player')?.state
+	return state?.name === 'live' && state.mode === wanted
+}, name)
+
+/** Has `POST /whep` answer as a server does that knows nothing of it. Resolves with how often it was asked. */
+async function withoutWhep(page: Page): Promise<() => number> {
+	let asked = 0
+	await page.context().route(/\/whep/, async route => {
+		asked++
+		await route.fulfill({status: 404, contentType: 'application/json', body: JSON.stringify({error: 'There is no such template or page', code: 'not_found', detail: 'there is nothing at /whep'})})
+	})
+	return () => asked
+}
+
+/** Hides the page as another tab in front of it does; Chromium without a window has no other way. */
+async function setHidden(page: Page, hidden: boolean): Promise<void> {
+	await page.evaluate(value => {
+		Object.defineProperty(document, 'hidden', {value, configurable: true})
+		document.dispatchEvent(new Event('visibilitychange'))
+	}, hidden)
+}
+
+for (const name of ['jpeg', 'webcodecs'] as const) {
+	test.serial(`${name}: the picture moves, and the figures are there`, async t => {
+		const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+		const {page, errors} = await openPlayer(t, sluice.http, {rtspUrl: camera.url('/h264'), mode: name})
+		await inState(page, 'live')
+		await advances(page)
+		await page.waitForFunction(() => Number(document.querySelector('sluice-player')?.statistics.fps) > 0)
+		const {mode, width, height, delayOf, delayMs, bitsPerSecond, firstPictureMs} = await statistics(page) ?? {}
+		t.deepEqual({mode, width, height, delayOf}, {mode: name, width: 640, height: 360, delayOf: name === 'jpeg' ? 'draw' : 'decode'})
+		t.true(Number(delayMs) > 0 && Number(bitsPerSecond) > 0)
+		t.true(Number(firstPictureMs) < 10_000)
+		t.log(`${name}: first picture after ${Math.round(Number(firstPictureMs))} ms`)
+		t.is((await told(page)).at(-1), `live ${name}`)
+		t.is(await page.textContent('sluice-player .state'), 'Live')
+		t.true(await page.isHidden('sluice-player .message'))
+
+		await page.hover('sluice-player')
+		await page.click('sluice-player button.statistics')
+		t.regex(await page.textContent('sluice-player .figures') ?? '', /640 × 360/)
+		const saved = page.waitForEvent('download')
+		await page.click('sluice-player button.snapshot')
+		t.regex((await saved).suggestedFilename(), /^camera-.*\.jpg$/)
+		t.deepEqual(await page.evaluate(async () => {
+			const image = await document.querySelector('sluice-player')?.snapshot()
+			const {width, height} = await createImageBitmap(image ?? new Blob())
+			return {type: image?.type, width, height}
+		}), {type: 'image/jpeg', width: 640, height: 360})
+		t.true(await page.isHidden('sluice-player button.picture_in_picture'), 'a canvas has none')
+		t.deepEqual(errors, [])
+	})
+
+	test.serial(`${name}: comes back when the camera was restarted with another format, and the server too`, async t => {
+		const [camera, first] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+		const {page} = await openPlayer(t, first.http, {rtspUrl: camera.url('/h264'), mode: name})
+		await advances(page)
+		camera.child.kill('SIGKILL')
+		await camera.exit
+		await inState(page, 'waiting', 'reconnecting')
+		t.true(await page.isVisible('sluice-player canvas'), 'the last picture stays')
+		t.true(await page.isVisible('sluice-player .message'))
+		t.regex(await page.textContent('sluice-player .age') ?? '', /The last picture/)
+		await startCamera(t, ['--port', String(camera.port), '--width', '640', '--height', '272', '--fps', '15', '--key-interval', '0.5'])
+		await page.waitForFunction(() => document.querySelector('sluice-player')?.statistics.height === 272, null, {timeout: 60_000})
+		await advances(page)
+		await inState(page, 'live')
+		t.is(await page.textContent('sluice-player .state'), 'Live')
+
+		first.child.kill('SIGKILL')
+		await inState(page, 'reconnecting')
+		t.true(await page.isVisible('sluice-player canvas'), 'the last picture stays')
+		t.regex(await page.textContent('sluice-player .title') ?? '', /^The connection to the server was lost|^The server cannot be reached/)
+		await first.exit
+		await startSluice(t, ['--port', String(first.port)])
+		await inState(page, 'live')
+		await advances(page)
+		t.is(await mode(page), name)
+	})
+}
+
+test.serial('webcodecs plays a camera with B-frames; a page that is busy stays in the present', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page} = await openPlayer(t, sluice.http, {rtspUrl: camera.url('/b-frames'), mode: 'webcodecs'})
+	await inState(page, 'live')
+	await advances(page)
+
+	await page.evaluate(url => {
+		Object.assign(document.querySelector('sluice-player') ?? {}, {rtspUrl: url})
+		const block = () => {
+			const endMs = performance.now() + 120
+			while (performance.now() < endMs);
+			setTimeout(block)
+		}
+		block()
+	}, camera.url('/h264'))
+	await page.waitForFunction(() => Number(document.querySelector('sluice-player')?.statistics.dropped) >= 60)
+	const ageMs = monotonicMs() - await clockAfter(page)
+	t.true(ageMs < 2500, `the picture is ${ageMs} ms old`)
+})
+
+test.serial('auto goes down the ladder where the server has no WHEP, and remembers what worked', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page} = await newPage(t, browser)
+	const asked = await withoutWhep(page)
+	await page.goto(`${sluice.http}/`)
+	await addPlayer(page, {rtspUrl: camera.url('/h264')})
+	await playsIn(page, 'webcodecs')
+	await advances(page)
+	t.is(asked(), 1)
+	await page.reload()
+	await addPlayer(page, {rtspUrl: camera.url('/h264')})
+	await playsIn(page, 'webcodecs')
+	t.is(asked(), 1, 'what worked is tried first')
+	const stored = await page.evaluate(() => JSON.stringify([localStorage, sessionStorage]))
+	t.false(stored.includes('rtsp') || stored.includes('h264'), stored)
+})
+
+test.serial('auto plays an H.265 camera as JPEG, and one whose coded video never comes', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page} = await newPage(t, browser)
+	await withoutWhep(page)
+	await page.goto(`${sluice.http}/`)
+	await addPlayer(page, {rtspUrl: camera.url('/h265'), parameters: {max_width: '320'}})
+	await playsIn(page, 'jpeg')
+	await advances(page)
+	t.is((await statistics(page))?.width, 320, 'a template’s parameters are those of JPEG')
+	const tried = (await told(page)).filter(text => text.startsWith('loading'))
+	t.deepEqual(tried, ['loading webrtc', 'loading webcodecs', 'loading mse', 'loading jpeg'])
+
+	await page.routeWebSocket(/pipeline=(h264|mp4)/, () => undefined)
+	await addPlayer(page, {rtspUrl: camera.url('/h264')})
+	await playsIn(page, 'jpeg')
+	t.is(await mode(page), 'jpeg')
+})
+
+test.serial('a mode that the browser lacks is passed over, and said where it is pinned', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page} = await newPage(t, browser)
+	// As on http:// and another host than localhost.
+	await page.addInitScript(() => { for (const name of ['VideoDecoder', 'RTCPeerConnection', 'MediaSource', 'ManagedMediaSource']) Reflect.deleteProperty(window, name) })
+	await page.goto(`${sluice.http}/`)
+	await addPlayer(page, {rtspUrl: camera.url('/h264'), mode: 'webcodecs'})
+	await inState(page, 'failed')
+	t.is(await page.textContent('sluice-player .title'), 'This browser does not have this mode here.')
+	await page.evaluate(() => { document.querySelector('sluice-player')?.setAttribute('mode', 'auto') })
+	await playsIn(page, 'jpeg')
+	t.false((await told(page)).some(text => /webrtc|mse/.test(text)))
+})
+
+test.serial('a player that nobody sees disconnects, and comes back at once', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page} = await openPlayer(t, sluice.http, {rtspUrl: camera.url('/h264'), mode: 'webcodecs'})
+	await advances(page)
+	const viewersGone = () => sluice.lines.filter(line => line['msg'] === 'viewer gone').length
+	const gone = async (count: number) => sluice.line(() => viewersGone() >= count)
+
+	await setHidden(page, true)
+	await inState(page, 'paused')
+	await gone(1)
+	t.true(await page.isVisible('sluice-player canvas'), 'the last picture stays')
+	await setHidden(page, false)
+	await inState(page, 'loading', 'live')
+	await advances(page)
+
+	await page.evaluate(() => { document.querySelector('sluice-player')?.insertAdjacentHTML('beforebegin', '<div id="above"></div>') })
+	await page.evaluate(() => { document.getElementById('above')?.style.setProperty('height', '5000px') })
+	await inState(page, 'paused')
+	await gone(2)
+	await page.evaluate(() => { document.querySelector('sluice-player')?.scrollIntoView() })
+	await inState(page, 'loading', 'live')
+	await advances(page)
+
+	// pause() holds, whoever looks; play() ends it.
+	await page.evaluate(() => { document.querySelector('sluice-player')?.pause() })
+	await inState(page, 'paused')
+	await setHidden(page, true)
+	await setHidden(page, false)
+	await inState(page, 'paused')
+	await page.evaluate(() => { document.querySelector('sluice-player')?.play() })
+	await advances(page)
+
+	await page.evaluate(() => { document.querySelector('sluice-player')?.remove() })
+	await gone(4)
+})
+
+test.serial('attributes may be missing, come late, and change', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page, errors} = await openPlayer(t, sluice.http, {})
+	t.deepEqual(await told(page), [])
+	t.is(await page.textContent('sluice-player .state'), 'Not connected')
+	const sockets: string[] = []
+	page.on('websocket', socket => sockets.push(socket.url()))
+	await page.evaluate(url => {
+		const player = document.querySelector('sluice-player')
+		player?.setAttribute('mode', 'jpeg')
+		player?.setAttribute('parameters', 'max_width=320&quality=50')
+		player?.setAttribute('rtsp-url', url)
+	}, camera.url('/h264'))
+	await inState(page, 'live')
+	t.deepEqual(sockets.map(address => Object.fromEntries(new URL(address).searchParams)), [{rtsp_url: camera.url('/h264'), max_width: '320', quality: '50'}])
+
+	// Another camera's picture does not stay under this one's name.
+	await page.evaluate(url => { document.querySelector('sluice-player')?.setAttribute('rtsp-url', url) }, camera.url('/nothing'))
+	await inState(page, 'failed')
+	t.true(await page.isHidden('sluice-player canvas'))
+	t.is(await page.textContent('sluice-player .title'), 'The camera has no such stream.')
+	await page.evaluate(() => { document.querySelector('sluice-player')?.removeAttribute('rtsp-url') })
+	await inState(page, 'idle')
+
+	// A property that was set before the module came, and an address that is none.
+	await page.evaluate(url => {
+		const player = document.querySelector('sluice-player')
+		player?.setAttribute('src', 'http://[')
+		if (player) player.rtspUrl = url
+	}, camera.url('/h264'))
+	await inState(page, 'failed')
+	await page.evaluate(() => { document.querySelector('sluice-player')?.removeAttribute('src') })
+	await inState(page, 'live')
+	t.is(await page.evaluate(() => document.querySelector('sluice-player')?.outerHTML.includes('rtsp://')), false, 'the property, which may hold a password, is in no attribute')
+	t.deepEqual(errors, [])
+})
+
+test.serial('a page of another server may use it, under a strict policy of its own', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const pages = http.createServer((request, response) => {
+		const name = request.url === '/' ? '' : request.url ?? ''
+		const type = name === '' ? 'text/html' : 'text/javascript'
+		response.setHeader('Content-Type', type)
+		response.setHeader('Content-Security-Policy', `default-src 'none'; script-src 'self'; connect-src ${sluice.http} ${sluice.http.replace('http', 'ws')}`)
+		if (name === '') response.end(`<!doctype html><sluice-player src="${sluice.http}" mode="jpeg"></sluice-player>`)
+		else void readFile(`player${name}`).then(text => response.end(text), () => response.writeHead(404).end())
+	})
+	pages.listen(0, '127.0.0.1')
+	await once(pages, 'listening')
+	t.teardown(() => pages.close())
+	const {page, errors} = await newPage(t, browser)
+	await page.goto(`http://127.0.0.1:${(pages.address() as AddressInfo).port}/`)
+	// The element was there before its definition, and so was this property.
+	await page.evaluate(async ([module, url]) => {
+		const player = document.querySelector('sluice-player')
+		if (player) player.rtspUrl = url
+		await import(module)
+	}, ['/sluice-player.js', camera.url('/h264')] as const)
+	await inState(page, 'live')
+	await advances(page)
+	t.deepEqual(errors.filter(text => !text.includes('favicon')), [])
+})
+
+test.serial('words are in the browser’s language', async t => {
+	const sluice = await startSluice(t)
+	const {page} = await openPlayer(t, sluice.http, {rtspUrl: 'rtsp://127.0.0.1:9/x', mode: 'jpeg'}, {locale: 'zh-CN'})
+	await inState(page, 'reconnecting')
+	t.is(await page.textContent('sluice-player .state'), '正在重新连接…')
+	t.is(await page.textContent('sluice-player .title'), '无法连接到摄像机。')
+	await page.waitForFunction(() => /^\d+ 秒后重试。$/.test(document.querySelector('sluice-player')?.shadowRoot?.querySelector('.countdown')?.textContent ?? ''))
+	await page.click('sluice-player .message button')
+	await page.waitForFunction(() => (window as unknown as {told: string[]}).told.filter(text => text === 'reconnecting jpeg camera_unreachable').length >= 2)
+})

@@ -1,0 +1,41 @@
+// A worker that follows a script: its launch text is {file, attempts: […]} as JSON. The nth worker of a file follows the nth
+// attempt, the last one being repeated, and notes in the file what happens to it, a JSON object a line.
+import {appendFileSync, existsSync, readFileSync} from 'node:fs'
+
+const failures = {
+	eos: {kind: 'eos', element: ''},
+	refused: {kind: 'error', element: 'src', message: 'Could not open resource for reading and writing.', debug: 'gstrtspsrc.c\nFailed to connect.'},
+	unauthorized: {kind: 'error', element: 'src', message: 'Unauthorized', debug: 'gstrtspsrc.c\nUnauthorized (401)', rtspStatus: 401},
+	broken: {kind: 'error', element: 'decoder', message: 'no such device', debug: 'decoder.c\nno such device'}
+}
+
+let note = () => undefined
+let deaf = false
+
+async function play({file, attempts}) {
+	const attempt = existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(line => line.includes('"start"')).length : 0
+	note = (event, facts) => { appendFileSync(file, `${JSON.stringify({event, attempt, pid: process.pid, timeMs: Date.now(), ...facts})}\n`) }
+	note('start')
+	// Frames: a letter each, K for a key frame. `deaf`: neither a message nor SIGTERM ends it. `end`: what happens then.
+	const script = attempts[Math.min(attempt, attempts.length - 1)]
+	deaf = script.deaf ?? false
+	const {frames = '', everyMs = 5, afterMs = 0, bytes = 0, codec, end} = script
+	await new Promise(resolve => { setTimeout(resolve, afterMs) })
+	for (let index = 0; index < frames.length || frames.endsWith('…'); index++) {
+		const letter = frames[index] ?? '…'
+		const data = Buffer.concat([Buffer.from(JSON.stringify({attempt, index})), Buffer.alloc(bytes, ' ')])
+		process.send({type: 'frame', sequence: index, timeMs: Number(process.hrtime.bigint()) / 1e6, keyFrame: letter === 'K' || letter === '…', data, ...(index === 0 && {caps: {name: 'test'}, codec})})
+		await new Promise(resolve => { setTimeout(resolve, everyMs) })
+	}
+	if (end === 'crash') process.kill(process.pid, 'SIGSEGV')
+	else if (end) process.send({type: 'bus', message: failures[end]})
+}
+
+process.on('SIGTERM', () => { if (!deaf) process.exit(0) })
+process.on('disconnect', () => { process.exit(0) })
+process.on('message', message => {
+	if (message.type === 'start') void play(JSON.parse(message.launch))
+	else if (message.type === 'set') note('set', {property: `${message.element}.${message.property}`, value: message.value})
+	else if (message.type === 'stop' && !deaf) process.exit(0)
+})
+process.send({type: 'ready'})
