@@ -17,12 +17,17 @@ const ENCODER_STOP_MS = 500
 
 const DELAY_SECONDS = 5
 
-/** `-B` below: Python would leave compiled files in the repository. */
-export async function startCamera() {
+/**
+ * @param {Partial<typeof camera> & {path?: string, within?: number}} [options] what differs from the usual camera; its stream `path`; the process whose network it is in
+ */
+export async function startCamera({path = 'h264', within, ...different} = {}) {
+	const facts = {...camera, ...different}
 	let viewers = 0
 	let plays = 0
-	const flags = Object.entries(camera).flatMap(([name, value]) => [`--${name}`, String(value)])
+	const flags = Object.entries(facts).flatMap(([name, value]) => [`--${name}`, String(value)])
+	// -B: Python would leave compiled files in the repository.
 	const program = startProgram('/usr/bin/python3', ['-B', `${root}/scripts/camera.py`, '--port', '0', ...flags], {
+		within,
 		onLine({event}) {
 			if (event === 'connected') viewers++
 			if (event === 'closed') viewers--
@@ -38,14 +43,16 @@ export async function startCamera() {
 			await pause(10)
 		}
 	}
-	const url = `rtsp://127.0.0.1:${port}/h264`
+	const url = `rtsp://127.0.0.1:${port}/${path}`
 	/** Resolves when nobody watches and the encoder stands still, so that every contender starts alike. */
 	const idle = async () => {
 		await until(() => viewers === 0, 'its last viewer to leave')
 		await pause(ENCODER_STOP_MS)
 	}
 	return {
+		...facts,
 		url,
+		pid: program.pid,
 		idle,
 		/** Runs `act` and resolves when the camera has begun to play for someone. */
 		async playing(act) {

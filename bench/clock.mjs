@@ -1,6 +1,9 @@
 /** The camera's clock, read back from pictures by clock.py after the measurement. */
 import {execFile} from 'node:child_process'
+import {rm} from 'node:fs/promises'
+import path from 'node:path'
 import {promisify} from 'node:util'
+import {writeImages} from './images.mjs'
 import {root} from './paths.mjs'
 import {nowMs} from './statistics.mjs'
 
@@ -17,6 +20,20 @@ const CLOCK_RANGE_MS = 2 ** 32
 export async function readClocks(file) {
 	const {stdout} = await run('/usr/bin/python3', [script, file], {maxBuffer: 2 ** 26})
 	return JSON.parse(stdout)
+}
+
+/**
+ * The same of images in memory.
+ *
+ * @param {Buffer[]} images
+ * @param {string} directory for a file meanwhile
+ */
+export async function clocksOf(images, directory) {
+	const file = path.join(directory, 'images')
+	await writeImages(file, images)
+	const clocks = await readClocks(file)
+	await rm(file)
+	return clocks
 }
 
 /**

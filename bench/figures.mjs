@@ -1,4 +1,4 @@
-/** The figures of a report: what each is, how it is taken from a contender's rounds, and what is judged. */
+/** The figures of the scenario `one`: what each is, and how it is taken from a contender's rounds. */
 import {spread} from './statistics.mjs'
 
 const sum = (processes, pick) => processes?.reduce((total, process) => total + pick(process), 0)
@@ -50,24 +50,4 @@ export function ratio(id, rounds, otherRounds) {
 		const [value, other] = [typical(round), otherRounds[index] && typical(otherRounds[index])]
 		return value !== undefined && other > 0 ? value / other : undefined
 	}))
-}
-
-/**
- * What is promised, as this run met it or not. Entries without a value were not measured.
- *
- * @param {Record<string, {rounds: any[], summary: ReturnType<typeof summaryOf>}>} contenders by id
- */
-export function judge({sluice, limit}) {
-	if (!sluice) return []
-	const is = id => sluice.summary[id]?.median
-	const overLimit = limit && is('firstFrame') - limit.summary.firstFrame.median
-	const cpuRatio = limit && ratio('cpu', sluice.rounds, limit.rounds)?.median
-	return [
-		{title: 'latency, median', unit: 'ms', atMost: 25, value: is('latencyP50'), digits: 1},
-		{title: 'latency, p95', unit: 'ms', atMost: 50, value: is('latencyP95'), digits: 1},
-		{title: 'CPU of server and worker, of gst-launch-1.0\'s', unit: '×', atMost: 1.2, value: cpuRatio, digits: 2},
-		{title: 'first frame after gst-launch-1.0\'s', unit: 'ms', atMost: 150, value: overLimit, digits: 0},
-		{title: 'memory of the server process without viewers', unit: 'MB', atMost: 120, value: is('serverIdle'), digits: 0},
-		{title: 'memory of each worker', unit: 'MB', atMost: 60, value: is('worker'), digits: 0}
-	].map(target => ({...target, met: target.value === undefined ? undefined : target.value <= target.atMost}))
 }

@@ -5,6 +5,8 @@ It is a baseline, so it is written the way such servers usually are, and fairly:
 run in a thread, so that one viewer does not hold up another, and nothing slows it down on purpose.
 """
 import asyncio
+import json
+import socket
 import sys
 
 import cv2
@@ -50,4 +52,7 @@ async def stream(websocket: WebSocket, rtsp_url: str):
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    # Connections wait in the socket until the server takes them, so nobody has to ask whether it is there yet.
+    with socket.create_server((sys.argv[1], 0), backlog=128) as listener:
+        print(json.dumps({"event": "listening", "port": listener.getsockname()[1]}), flush=True)
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])

@@ -5,6 +5,9 @@ import path from 'node:path'
 /** The unit of times in /proc, which Linux fixes at 100 a second for programs, whatever the kernel uses inside. */
 const TICKS_PER_SECOND = 100
 
+/** On the machines that this runs on; Linux tells it only through libc. */
+const PAGE_BYTES = 4096
+
 /**
  * @param {number} root
  * @returns {number[]} the process and its descendants, the process first
@@ -28,6 +31,25 @@ export function processTree(root) {
  */
 export function cpuSeconds(root) {
 	return processTree(root).reduce((sum, pid) => sum + (statOf(pid)?.ticks ?? 0), 0) / TICKS_PER_SECOND
+}
+
+/**
+ * The same by process, without children that have ended.
+ *
+ * @param {number} root
+ * @returns {Map<number, {name: string, seconds: number}>} by process id
+ */
+export function cpuByProcess(root) {
+	return new Map(processTree(root).flatMap(pid => {
+		const stat = statOf(pid)
+		return stat ? [[pid, {name: nameOf(pid), seconds: stat.ticks / TICKS_PER_SECOND}]] : []
+	}))
+}
+
+/** What the kernel holds in buffers of TCP connections, of all programs, in MB. No process' memory counts it. */
+export function tcpBuffersMb() {
+	const [, pages] = /^TCP:.* mem (\d+)/m.exec(read('/proc/net/sockstat') ?? '') ?? []
+	return Number(pages ?? 0) * PAGE_BYTES / 1e6
 }
 
 /**

@@ -16,10 +16,11 @@ const running = new Set()
  *
  * @param {string} command
  * @param {string[]} args
- * @param {{json?: 'stdout' | 'stderr', binary?: boolean, onLine?: (line: object) => void}} [options] `json`: where it prints JSON lines; `binary`: standard output holds no lines, and whoever asked for it reads it
+ * @param {{json?: 'stdout' | 'stderr', binary?: boolean, within?: number, onLine?: (line: object) => void}} [options] `json`: where it prints JSON lines; `binary`: standard output holds no lines, and whoever asked for it reads it; `within`: it is in the network of this process
  */
-export function startProgram(command, args, {json = 'stdout', binary = false, onLine = () => {}} = {}) {
-	const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', command, ...args], {stdio: ['pipe', 'pipe', 'pipe'], detached: true})
+export function startProgram(command, args, {json = 'stdout', binary = false, within, onLine = () => {}} = {}) {
+	const network = within === undefined ? [] : ['nsenter', `--net=/proc/${within}/ns/net`, '--']
+	const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...network, command, ...args], {stdio: ['pipe', 'pipe', 'pipe'], detached: true})
 	running.add(child)
 	const exit = once(child, 'exit').finally(() => running.delete(child))
 	// A program that ends while we write to it is reported by its end, not by the broken pipe.

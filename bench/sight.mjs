@@ -15,10 +15,7 @@ import {mean, percentile} from './statistics.mjs'
  * @param {{fromMs: number, toMs: number, fps: number}} window by the monotonic clock, and the camera's rate
  */
 export function sightOf(frames, clocks, {fromMs, toMs, fps}) {
-	let kept = 0
-	const seen = frames
-		.map((frame, index) => ({...frame, index, clockMs: frame.kept ? clocks[kept++] ?? undefined : undefined}))
-		.filter(({arrivalMs}) => arrivalMs >= fromMs && arrivalMs < toMs)
+	const seen = dates(frames, clocks).filter(({arrivalMs}) => arrivalMs >= fromMs && arrivalMs < toMs)
 	const dated = seen.filter(({clockMs}) => clockMs !== undefined)
 	const latencies = dated.map(({arrivalMs, clockMs}) => latencyMs(arrivalMs, clockMs))
 	const repeated = dated.filter(({clockMs}, index) => clockMs === dated[index - 1]?.clockMs).length
@@ -32,6 +29,29 @@ export function sightOf(frames, clocks, {fromMs, toMs, fps}) {
 		unreadable: seen.filter(frame => frame.kept).length - dated.length,
 		longestGapMs: percentile(seen.slice(1).map(({arrivalMs}, index) => arrivalMs - seen[index].arrivalMs), 1)
 	}
+}
+
+/**
+ * How old each picture was when it was whole.
+ *
+ * @param {{frames: Frame[], clocks: (number | null)[]}} seen
+ * @param {number} fromMs what times count from
+ * @returns {{atMs: number, ageMs: number}[]} of those whose clock can be read
+ */
+export function agesOf({frames, clocks}, fromMs) {
+	return dates(frames, clocks)
+		.filter(({clockMs}) => clockMs !== undefined)
+		.map(({arrivalMs, clockMs}) => ({atMs: arrivalMs - fromMs, ageMs: latencyMs(arrivalMs, clockMs)}))
+}
+
+/** Frames that a viewer got between two times, per second. */
+export function rateOf(frames, {fromMs, toMs}) {
+	return frames.filter(({arrivalMs}) => arrivalMs >= fromMs && arrivalMs < toMs).length / (toMs - fromMs) * 1000
+}
+
+function dates(frames, clocks) {
+	let kept = 0
+	return frames.map((frame, index) => ({...frame, index, clockMs: frame.kept ? clocks[kept++] ?? undefined : undefined}))
 }
 
 /**

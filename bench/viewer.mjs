@@ -5,9 +5,8 @@
  * waits until its standard input ends. Then it writes the images it kept into FILE (records of a
  * 32-bit little-endian length and a JPEG) and says, as JSON lines on standard output, what it saw.
  */
-import {createWriteStream} from 'node:fs'
-import {finished} from 'node:stream/promises'
 import {WebSocket} from 'ws'
+import {writeImages} from './images.mjs'
 import {nowMs} from './statistics.mjs'
 
 const [url, file, keepEvery] = process.argv.slice(2)
@@ -39,14 +38,6 @@ process.stdin.resume().on('end', () => {
 
 async function report() {
 	socket.terminate()
-	const out = createWriteStream(file)
-	for (const image of images) {
-		const length = Buffer.alloc(4)
-		length.writeUInt32LE(image.length)
-		out.write(length)
-		out.write(image)
-	}
-	out.end()
-	await finished(out)
+	await writeImages(file, images)
 	say({event: 'done', frames})
 }

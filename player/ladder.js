@@ -6,7 +6,7 @@ import {isOfModeAlone} from './reasons.js'
 export const modeNames = ['webrtc', 'webcodecs', 'mse', 'jpeg']
 
 /** Why a mode may fail this once, though the network and the camera allow it. */
-const passing = new Set(['no_first_picture', 'over_capacity', 'pipeline_failed', 'internal_error'])
+const passing = new Set(['no_first_picture', 'over_capacity', 'pipeline_failed', 'internal_error', 'webrtc_failed'])
 
 const storageKey = 'sluice.modes'
 /** A network or a camera may have been changed since, so what worked is remembered for a day. */

@@ -32,6 +32,8 @@ function connect(wanted) {
 	part('quality-figure').hidden = parameters.adaptive !== 'on'
 	Object.assign(player, {camera, rtspUrl, token, mode, pipeline, parameters})
 	player.reconnect()
+	// On a phone the picture is below the form, and a player that nobody sees does not play.
+	if (player.getBoundingClientRect().top >= window.innerHeight) player.scrollIntoView({block: 'nearest'})
 	void loadLists()
 }
 

@@ -10,7 +10,7 @@
 const finalCodes = new Set([
 	'bad_request', 'unauthorized', 'forbidden', 'not_found', 'method_not_allowed',
 	'camera_unauthorized', 'camera_not_found', 'camera_unsupported', 'template_invalid',
-	'not_images', 'not_video', 'mode_unsupported'
+	'not_images', 'not_video', 'mode_unsupported', 'webrtc_unavailable'
 ])
 
 /**

@@ -5,6 +5,7 @@ import {WebCodecsMode} from './modes/webcodecs.js'
 import {WebRtcMode} from './modes/webrtc.js'
 import {isFinal} from './reasons.js'
 import {Retry} from './retry.js'
+import {takeTurn} from './turns.js'
 
 /** A mode that shows no picture for so long gives way to the next. */
 const firstPictureWithinMs = 3000
@@ -48,6 +49,8 @@ export class Session {
 	/** Removes the listeners on the window and the document. */
 	#listening = new AbortController()
 	#deadline = 0
+	/** Lets the next player of the page start. */
+	#endTurn = () => undefined
 	#triedAt = 0
 	#firstPictureAt = 0
 	#heardAt = 0
@@ -183,11 +186,11 @@ export class Session {
 	/** Ends the mode and its timer; its last picture stays. */
 	#hangUp() {
 		clearTimeout(this.#deadline)
+		this.#endTurn()
 		const mode = this.#mode
 		if (!mode) return
 		this.#countedBefore = this.counts
 		this.#mode = null
-		this.#screen.freeze()
 		mode.stop()
 	}
 
@@ -201,15 +204,22 @@ export class Session {
 	#start() {
 		this.#hangUp()
 		const name = this.#ladder.mode
-		const Mode = modes[name]
-		const anew = this.#state.name === 'reconnecting'
 		this.#firstPictureAt = 0
-		this.#heardAt = performance.now()
-		if (!Mode.isSupported()) {
-			this.#change({...idle, mode: name})
+		if (!modes[name].isSupported()) {
+			this.#state = {...idle, mode: name}
 			this.#lose({code: 'mode_unsupported', detail: ''})
 			return
 		}
+		const trying = this.#state.name === 'reconnecting' ? 'reconnecting' : 'loading'
+		this.#change({...this.#state, name: trying, mode: name, retryAt: null})
+		// Whoever was told may have changed the wish.
+		if (this.#state.name === trying) this.#endTurn = takeTurn(() => { this.#startMode(name) })
+	}
+
+	/** @param {ModeName} name */
+	#startMode(name) {
+		const Mode = modes[name]
+		this.#heardAt = performance.now()
 		this.#screen.prepare(Mode.surface)
 		const mode = new Mode({
 			// A template and its parameters belong to one mode: the one that is pinned, and else the one whose pictures the server makes.
@@ -221,9 +231,7 @@ export class Session {
 		})
 		this.#mode = mode
 		this.#deadline = setTimeout(() => { this.#onDeadline() }, firstPictureWithinMs)
-		this.#change({...this.#state, name: anew ? 'reconnecting' : 'loading', mode: name, retryAt: null})
-		// Whoever was told may have changed the wish.
-		if (this.#mode === mode) mode.start()
+		mode.start()
 	}
 
 	#heard() {
@@ -235,6 +243,7 @@ export class Session {
 	#shown(surface) {
 		if (this.#firstPictureAt !== 0) return
 		clearTimeout(this.#deadline)
+		this.#endTurn()
 		this.#firstPictureAt = performance.now()
 		this.#ladder.prove()
 		this.#screen.show(surface)
@@ -242,6 +251,7 @@ export class Session {
 	}
 
 	#onDeadline() {
+		this.#endTurn()
 		const reason = this.#ladder.isLast ? null : this.#mode?.overdue()
 		if (!reason) return
 		// A camera that starts again is no reason to give up a mode that has worked.

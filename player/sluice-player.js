@@ -9,6 +9,8 @@ import {textsFor} from './texts.js'
 /** How long a player stays connected that nobody sees: scrolling past must not make it come and go. */
 const leaveAfterMs = 3000
 const refreshMs = 500
+/** What is so near to the screen may be looked at next. */
+const nearby = '200px'
 
 /**
  * `<sluice-player src="http://host:8000" camera="door" mode="auto">`: a camera's picture in a page. README.md has its
@@ -51,7 +53,7 @@ export class SluicePlayer extends HTMLElement {
 		this.#observer = new window.IntersectionObserver(entries => {
 			this.#inView = entries.at(-1)?.isIntersecting ?? false
 			this.#followSight()
-		})
+		}, {rootMargin: nearby})
 		this.#screen.video.addEventListener('leavepictureinpicture', () => { this.#followSight() })
 	}
 

@@ -9,20 +9,54 @@
 # that the first line of output names starts afresh. In the place of node:22-bookworm-slim and debian:bookworm-slim come images
 # of the same contents, made of Debian's packages and of the Node binary in the npm registry. The containers use the host's
 # network, on ports of 127.0.0.1 that are free.
+#
+# The exit status is 77 where the machine cannot run it at all, and the last line says why.
 set -euo pipefail
 
 say() { printf 'test-docker: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
+cannot() { say "cannot run here: $*"; exit 77; }
 ok() { printf 'ok    %s\n' "$*"; }
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-[ "$(. /etc/os-release 2>/dev/null && echo "${ID:-} ${VERSION_ID:-}")" = "debian 12" ] || die "this runs on Debian 12 only: it makes the base images of this system's packages"
-[ "$(id -u)" = 0 ] || die "this needs root, to make base images and to run containers in a storage of their own: sudo npm run test:docker"
+[ "$(. /etc/os-release 2>/dev/null && echo "${ID:-} ${VERSION_ID:-}")" = "debian 12" ] || cannot "it makes the base images of the system's own packages, and this is not Debian 12"
+[ "$(id -u)" = 0 ] || cannot "it needs root, to make base images and to run containers in a storage of their own: sudo npm run test:docker"
 command -v npm >/dev/null || die "npm is needed: it fetches the Node binary for the image"
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/sluice-docker-test
 run=/run/sluice-docker-test
-mkdir -p "$cache" "$run"
+
+# ---- Mounts of our own, which end with us. Many a CI machine is itself a container that may mount nothing.
+mkdir -p "$cache" "$run/root"
+# In a chroot, the root may be a mere folder.
+root_is_mount() { awk '$5 == "/" {found = 1} END {exit !found}' /proc/self/mountinfo; }
+if [ "${SLUICE_TEST_MOUNTS:-}" = "" ]; then
+  if root_is_mount; then propagation=private; else propagation=unchanged; fi
+  # What runc and mmdebstrap need at least: namespaces, mounts in them, device files.
+  probe='mount -t tmpfs tmpfs "$0" && mknod "$0/null" c 1 3 && umount "$0" && mount -t proc proc "$0" && umount "$0"'
+  reason=$(unshare --mount --propagation $propagation --pid --fork sh -c "$probe" "$run/root" 2>&1) || cannot "this machine may not start containers: ${reason//$'\n'/; }"
+  SLUICE_TEST_MOUNTS=own exec unshare --mount --propagation $propagation bash "$0" "$@"
+fi
+# runc puts the container's root in the place of one that is itself a mount.
+if [ "$SLUICE_TEST_MOUNTS" = own ] && ! root_is_mount; then
+  awk '{print $5}' /proc/self/mountinfo | while read -r folder; do mount --make-private "$folder" || true; done
+  mount --rbind / "$run/root"
+  SLUICE_TEST_MOUNTS=rooted exec chroot "$run/root" bash -c 'cd "$1" && shift && exec bash scripts/test-docker.sh "$@"' chroot "$PWD" "$@"
+fi
+if ! grep -qE ' - cgroup2? ' /proc/self/mountinfo; then
+  if grep -qE '^[1-9][0-9]*:[^:]' /proc/self/cgroup; then
+    mount -t tmpfs tmpfs /sys/fs/cgroup
+    while IFS=: read -r number controllers _; do
+      [ "$number" != 0 ] || continue
+      folder=/sys/fs/cgroup/${controllers#name=}
+      mkdir -p "$folder"
+      case $controllers in name=*) controllers=none,$controllers ;; esac
+      mount -t cgroup -o "$controllers" cgroup "$folder" || cannot "this machine may not mount cgroups"
+    done </proc/self/cgroup
+  else
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup || cannot "this machine may not mount cgroups"
+  fi
+fi
 say "build cache: $cache"
 # Two runs would remove each other's containers.
 exec 9>"$cache/lock"
@@ -39,6 +73,7 @@ if [ ${#missing[@]} != 0 ]; then
   export DEBIAN_FRONTEND=noninteractive
   { apt-get update || true; apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}"; } </dev/null >"$log" 2>&1 9<&- ||
     { tail -n 20 "$log" >&2; die "installing ${missing[*]} failed"; }
+  hash -r
 fi
 
 # ---- A storage and an engine of our own. Without systemd there is no other manager of cgroups, and crun refuses machines with
@@ -115,8 +150,10 @@ esac
 if ! buildah inspect --type image "$debian_image" >/dev/null 2>&1; then
   say "making a base image of Debian's packages"
   # This machine's own sources are those that it can reach. The excludes are those of Debian's slim images.
-  sources=/etc/apt/sources.list.d/debian.sources
-  [ -f "$sources" ] || sources=/etc/apt/sources.list
+  for sources in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list /etc/apt/sources.list.d/*.{sources,list} none; do
+    ! grep -qs '^[^#]*bookworm' "$sources" || break
+  done
+  [ "$sources" != none ] || die "no file in /etc/apt names the sources of bookworm"
   mmdebstrap --mode=root --variant=minbase --include=ca-certificates --aptopt='Acquire::Check-Valid-Until "false"' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
@@ -124,6 +161,7 @@ if ! buildah inspect --type image "$debian_image" >/dev/null 2>&1; then
   podman import --change 'CMD ["bash"]' "$temporary/base.tar" "$debian_image" >"$log" 2>&1 9<&- || { tail -n 20 "$log" >&2; die "podman import failed"; }
   rm "$temporary/base.tar"
 fi
+podman run --rm --network host "$debian_image" true >"$log" 2>&1 9<&- || { tail -n 5 "$log" >&2; cannot "no container starts: $(tail -n 1 "$log")"; }
 if ! buildah inspect --type image "$node_image" >/dev/null 2>&1; then
   say "making a base image of the Node binary in the npm registry"
   context=$temporary/node
@@ -167,6 +205,12 @@ found=$(podman run --rm --no-healthcheck --network host --entrypoint sh "$image"
 [ "$found" = searched ] || fail "the image has what it should not have: $found"
 ok "no compiler, no make, no Python and no npm are in the image"
 
+podman run --rm --no-healthcheck --network host "$image" check >"$temporary/check" 2>"$log" 9<&- || fail "sluice check: $(cat "$log" "$temporary/check")"
+for template in jpeg jpeg.mjpeg h264 webrtc.transcode test; do
+  grep -qx "$template.gst: can run here" "$temporary/check" || fail "sluice check: $(grep "^$template\.gst" "$temporary/check")"
+done
+ok "sluice check: $(sed -n 's/: can run here$//p' "$temporary/check" | paste -sd ' ') can run in the image"
+
 # ---- A camera and a server.
 free_port() {
   local port
@@ -181,7 +225,8 @@ podman run --detach --interactive --name "$camera" "${hardened[@]}" localhost/sl
   { cat "$log" >&2; die "the camera's container did not start"; }
 camera_ready() { podman logs "$camera" 2>/dev/null | grep -q '"ready"'; }
 until_true 20 camera_ready || { podman logs "$camera" >&2; die "the camera did not start"; }
-url=$(printf 'rtsp://127.0.0.1:%s/h264' "$camera_port" | sed 's/:/%3A/g; s/\//%2F/g')
+camera_url() { printf 'rtsp://127.0.0.1:%s/%s' "$camera_port" "$1" | sed 's/:/%3A/g; s/\//%2F/g'; }
+url=$(camera_url h264)
 
 mkdir "$temporary/pipelines"
 # Only this folder has a template of this name, and only its images are 160 pixels wide.
@@ -198,7 +243,7 @@ start_server() {
   local image=$1
   shift
   port=$(free_port)
-  podman run --detach --name "$server" "${hardened[@]}" --env SLUICE_HOST=127.0.0.1 --env SLUICE_PORT="$port" "$@" "$image" >"$log" 2>&1 9<&- ||
+  podman run --detach --name "$server" "${hardened[@]}" --env SLUICE_HOST=127.0.0.1 --env SLUICE_PORT="$port" --env SLUICE_WEBRTC_PORT=0 "$@" "$image" >"$log" 2>&1 9<&- ||
     { cat "$log" >&2; fail "the server's container did not start"; }
   until_true 20 answers / || fail "the server did not answer within 20 s"
 }
@@ -213,6 +258,11 @@ answers() { (get "$1") >"$temporary/answer" 2>/dev/null && grep -q '^HTTP/1.1 20
 view() {
   podman run --rm --no-healthcheck "${hardened[@]}" --entrypoint node --volume "$PWD/docker/test-viewer.mjs:/app/test-viewer.mjs:ro" "$image" \
     /app/test-viewer.mjs "ws://127.0.0.1:$port" "rtsp_url=$url$1" "$2" 2>"$temporary/viewer-errors" 9<&-
+}
+# view_webrtc PATH FRAMES: of the camera's path.
+view_webrtc() {
+  podman run --rm --no-healthcheck "${hardened[@]}" --entrypoint node --volume "$PWD/docker/test-whep.mjs:/app/test-whep.mjs:ro" "$image" \
+    /app/test-whep.mjs "http://127.0.0.1:$port/whep?rtsp_url=$(camera_url "$1")" "$2" 2>"$temporary/viewer-errors" 9<&-
 }
 
 began=$(date +%s%N)
@@ -260,8 +310,14 @@ case $seen in
   *) fail "not the camera's picture: $seen" ;;
 esac
 
-# ---- Viewers come and go, one worker dies, and one process loses its parent: none may stay as a zombie.
-idle_processes() { processes >"$temporary/processes" && [ "$(wc -l <"$temporary/processes")" -le 3 ] && ! grep -q ' [^Z] sleep$' "$temporary/processes"; }
+# H.264 is handed on, H.265 is transcoded by webrtc.transcode.gst: the former needs node-datachannel, the latter x264enc too.
+for path in h264 h265; do
+  seen=$(view_webrtc "$path" 30) || fail "WebRTC, $path: $(cat "$temporary/viewer-errors")"
+  ok "30 pictures of the camera's /$path over WebRTC: $seen"
+done
+
+# ---- Viewers come and go, one worker dies, and one process loses its parent: none may stay as a zombie. The WebRTC worker stays.
+idle_processes() { processes >"$temporary/processes" && [ "$(wc -l <"$temporary/processes")" -le 4 ] && ! grep -q ' [^Z] sleep$' "$temporary/processes"; }
 for _ in 1 2 3; do
   view "" 3 >/dev/null || fail "$(cat "$temporary/viewer-errors")"
 done
@@ -269,7 +325,7 @@ podman exec "$server" sh -c 'sleep 0.1 & exit 0' 9<&-
 until_true 10 idle_processes || fail "processes stay after the viewers have gone: $(processes)"
 no_zombie() { ! processes | grep -q '^[0-9]* Z'; }
 until_true 2 no_zombie || fail "zombies: $(processes | grep '^[0-9]* Z')"
-ok "after 4 viewers and an orphan no zombie and no worker too many: $(processes | awk '{print $3}' | sort | paste -sd ' ')"
+ok "after 6 viewers and an orphan no zombie and no worker too many: $(processes | awk '{print $3}' | sort | paste -sd ' ')"
 
 # ---- SIGTERM, with somebody watching.
 podman run --detach --no-healthcheck --name "$viewer" "${hardened[@]}" --entrypoint node --volume "$PWD/docker/test-viewer.mjs:/app/test-viewer.mjs:ro" "$image" \

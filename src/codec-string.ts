@@ -11,7 +11,12 @@ const spsType = 7
  */
 export function codecString(accessUnit: Uint8Array): string | undefined {
 	for (const {type, start, end} of nalUnits(accessUnit, 'H264')) {
-		if (type === spsType && end - start >= 4) return `avc1.${Buffer.from(accessUnit.subarray(start + 1, start + 4)).toString('hex')}`
+		if (type === spsType && end - start >= 4) return codecStringOf(accessUnit.subarray(start))
 	}
 	return undefined
+}
+
+/** The same from a sequence parameter set, or from an avcC record: their first byte is another, the next three are equal. */
+export function codecStringOf(parameters: Uint8Array): string {
+	return `avc1.${Buffer.from(parameters.subarray(1, 4)).toString('hex')}`
 }

@@ -12,6 +12,7 @@ import type {Element, Pipeline} from 'gstreamer-superficial'
 import {frameHead, framePipeFd} from './frame-pipe.js'
 import {collectFrames} from './garbage.js'
 import {isKeyFrame} from './h264.js'
+import {Mp4Muxer} from './mp4-muxer.js'
 import type {BusMessage, Caps, FromWorker, SinkSettings, ToWorker} from './worker-messages.js'
 
 // An addon's .node file can be required, not imported.
@@ -25,6 +26,8 @@ const maxMemoryBytes = 2 ** 30
 const framePipe = new Socket({fd: framePipeFd, readable: false, writable: true})
 let pipeline: Pipeline | undefined
 let stopping = false
+/** How often a key frame was asked for. */
+let keyUnits = 1
 
 function shutdown(exitCode: number): void {
 	if (stopping) return
@@ -130,20 +133,47 @@ function setSource(src: Element, {location, user, password}: {location: string; 
 /** Pulls the next frame only when this one was written to the pipe, so pressure stays in the appsink. */
 function pullFrames(playing: Pipeline, sink: Element): void {
 	let sequence = 0
-	let lastCaps = ''
+	const read = frameReader()
 	const pull = () => {
 		sink.pull?.((data, caps) => {
 			// The end of the stream; the bus says why.
 			if (!data) return
 			collectFrames(data.byteLength)
-			const key = JSON.stringify(caps)
-			const changed: {caps?: Caps; codec?: string} = key === lastCaps ? {} : {caps}
-			lastCaps = key
-			if (sequence === 0) Object.assign(changed, codecOf(playing))
-			sendFrame({type: 'frame', sequence: sequence++, timeMs: Number(process.hrtime.bigint()) / 1e6, keyFrame: isWhole(data, caps), data: withEnd(data, caps), ...changed}, pull)
+			const frame = read(data, caps)
+			if (!frame) {
+				pull()
+				return
+			}
+			if (sequence === 0) Object.assign(frame, codecOf(playing))
+			sendFrame({type: 'frame', sequence: sequence++, timeMs: Number(process.hrtime.bigint()) / 1e6, ...frame}, pull)
 		})
 	}
 	pull()
+}
+
+type ReadFrame = Pick<Extract<FromWorker, {type: 'frame'}>, 'keyFrame' | 'data' | 'caps' | 'init'>
+
+/** Makes a frame of each sample of the sink, but for those that only say something about the next ones. */
+function frameReader(): (data: Uint8Array, caps: Caps) => ReadFrame | undefined {
+	const muxer = new Mp4Muxer()
+	let lastCaps = ''
+	return (data, caps) => {
+		if (caps['name'] === 'application/x-gdp') return readFragment(muxer, data)
+		const key = JSON.stringify(caps)
+		const changed = key === lastCaps ? {} : {caps}
+		lastCaps = key
+		return {keyFrame: isWhole(data, caps), data: withEnd(data, caps), ...changed}
+	}
+}
+
+function readFragment(muxer: Mp4Muxer, data: Uint8Array): ReadFrame | undefined {
+	try {
+		const read = muxer.add(data)
+		return read && {keyFrame: read.keyFrame, data: read.data, ...(read.start && {caps: read.start.caps, init: Buffer.from(read.start.init).toString('base64')})}
+	} catch (error) {
+		send({type: 'bus', message: {kind: 'error', element: 'worker', message: wordsOf(error)}})
+		return undefined
+	}
 }
 
 const endOfImage = Buffer.from([0xff, 0xd9])
@@ -207,6 +237,7 @@ process.on('message', (message: ToWorker) => {
 	if (message.type === 'start') start(message)
 	else if (message.type === 'check') check(message)
 	else if (message.type === 'set') set(message)
+	else if (message.type === 'key-frame') pipeline?.forceKeyUnit('sink', keyUnits++)
 	else shutdown(0)
 })
 process.on('disconnect', () => { shutdown(0) })

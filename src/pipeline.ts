@@ -25,6 +25,8 @@ export interface Frame {
 	keyFrame: boolean
 	data: Uint8Array
 	caps: Caps
+	/** Of MP4, what a viewer needs before the first fragment: its initialization segment. New with each change of the caps. */
+	init?: Uint8Array | undefined
 	/** What the camera sends, by its name in RTP, H264 say; undefined where that is not known. */
 	codec: string | undefined
 }
@@ -51,6 +53,7 @@ export class Pipeline {
 	#options: PipelineOptions
 	#frames = 0
 	#caps: Caps = {}
+	#init: Uint8Array | undefined
 	#codec: string | undefined
 	#warnings: BusMessage[] = []
 	#startedMs = performance.now()
@@ -86,6 +89,11 @@ export class Pipeline {
 		if (this.#started) this.#worker.send({type: 'set', ...changed})
 	}
 
+	/** Asks the encoder for a key frame: the pipeline's own, or the camera's, where that takes such requests. */
+	requestKeyFrame(): void {
+		this.#worker.send({type: 'key-frame'})
+	}
+
 	/** Stops the pipeline and waits until its process has ended. */
 	async close(): Promise<void> {
 		this.#end()
@@ -98,7 +106,7 @@ export class Pipeline {
 		else if (message.type === 'unparsable') this.#fail(new SluiceError('template_invalid', this.#options.source.redact(message.message)))
 	}
 
-	#onFrame({sequence, timeMs, keyFrame, data, caps, codec}: Extract<FromWorker, {type: 'frame'}>): void {
+	#onFrame({sequence, timeMs, keyFrame, data, caps, init, codec}: Extract<FromWorker, {type: 'frame'}>): void {
 		if (!this.#budget.take()) {
 			this.#misbehaves(`the worker sent more than ${maxFramesPerSecond} frames in a second`)
 			return
@@ -107,11 +115,14 @@ export class Pipeline {
 			this.#misbehaves(`a frame of ${data.byteLength} bytes is more than the ${maxFrameBytes} that are taken`)
 			return
 		}
-		if (caps) this.#caps = caps
+		if (caps) {
+			this.#caps = caps
+			this.#init = init === undefined ? undefined : Buffer.from(init, 'base64')
+		}
 		if (codec !== undefined) this.#codec = codec
 		if (this.#frames++ === 0) this.#onFirstFrame()
 		this.#timer.refresh()
-		this.#options.onFrame({sequence, timeMs, keyFrame, data, caps: this.#caps, codec: this.#codec})
+		this.#options.onFrame({sequence, timeMs, keyFrame, data, caps: this.#caps, init: this.#init, codec: this.#codec})
 	}
 
 	#onFirstFrame(): void {

@@ -64,6 +64,11 @@ export class Playback {
 		this.#successor?.set(changed)
 	}
 
+	/** Asks the encoder for a key frame; a camera may pass over that. */
+	requestKeyFrame(): void {
+		this.#current?.requestKeyFrame()
+	}
+
 	/** Stops, and waits until every process of it has ended. */
 	async close(): Promise<void> {
 		this.#end()

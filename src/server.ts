@@ -37,7 +37,7 @@ const maxSnapshotAgeMs = 3_600_000
 const snapshotReadTimeoutMs = 60_000
 
 const securityHeaders = {
-	'Content-Security-Policy': "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'self'",
+	'Content-Security-Policy': "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'self'",
 	'X-Content-Type-Options': 'nosniff',
 	'Referrer-Policy': 'no-referrer'
 }
@@ -198,7 +198,7 @@ export class Server {
 				// Koa's own getters throw at an address that cannot be read, as http://[::1/.
 				if (!URL.canParse(address, 'http://localhost')) throw new SluiceError('bad_request', 'the address of the request cannot be read')
 				await next()
-				if (context.status === 404 && context.respond !== false) throw new SluiceError('not_found', `there is nothing at ${context.path.slice(0, 200)}`)
+				if (context.status === 404 && context.respond !== false && context.body === undefined) throw new SluiceError('not_found', `there is nothing at ${context.path.slice(0, 200)}`)
 			} catch (thrown) {
 				const error = asSluiceError(thrown)
 				this.#metrics.failed(error.code)

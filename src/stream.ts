@@ -135,6 +135,11 @@ export class Stream {
 		this.#playback?.set(changed)
 	}
 
+	/** Asks the encoder for a key frame; a camera may pass over that. */
+	requestKeyFrame(): void {
+		if (this.#state === 'playing') this.#playback.requestKeyFrame()
+	}
+
 	/** Ends it, without a word to subscribers, and waits until its processes have ended. */
 	async close(): Promise<void> {
 		this.#end('closed')

@@ -14,6 +14,8 @@ declare module 'gstreamer-superficial' {
 		play(): void
 		stop(): void
 		findChild(name: string): Element | undefined
+		/** Sends a force-key-unit event upstream from the named element; the count tells one from the next. */
+		forceKeyUnit(name: string, count: number): void
 		/** Calls back for each bus message. Fields of the message's structure overwrite `type` and `name`. */
 		pollBus(callback: (message: Record<string, unknown>) => void): void
 	}

@@ -9,11 +9,15 @@ const decisiveFrames = 5
 const decisiveMs = 200
 /** An encoder may begin to use B-frames later; it is watched for so many frames. */
 const watchedFrames = 300
+/** However many viewers lost their picture: a camera that sends key frames only would choke its link. */
+const keyFrameEveryMs = 1000
 
 export interface WebRtcSourceOptions {
 	id: number
 	/** @returns false where the channel to the worker is full */
 	send: (frame: Extract<ToWebRtcWorker, {type: 'frame'}>) => boolean
+	/** Asks the stream's encoder for a key frame. */
+	requestKeyFrame: () => void
 	/** Called when nobody holds the source any more. */
 	onUnused: () => void
 }
@@ -33,6 +37,7 @@ export class WebRtcSource {
 	dropped = 0
 	#options: WebRtcSourceOptions
 	#holders = 0
+	#requestedMs = -Infinity
 	#finder = new BFrameFinder('H264')
 	#frames = 0
 	#decided = false
@@ -64,6 +69,14 @@ export class WebRtcSource {
 		if (--this.#holders > 0) return
 		clearTimeout(this.#timer)
 		this.#options.onUnused()
+	}
+
+	/** A viewer has lost its picture. */
+	requestKeyFrame(): void {
+		const now = performance.now()
+		if (now - this.#requestedMs < keyFrameEveryMs) return
+		this.#requestedMs = now
+		this.#options.requestKeyFrame()
 	}
 
 	/** Never waits, never throws. A frame that was offered already is passed over. */

@@ -101,6 +101,11 @@ export class WebRtc {
 	}
 }
 
+/** A stream, as far as the engine is concerned. */
+interface KeyFrameSource {
+	requestKeyFrame: () => void
+}
+
 interface EngineEnd {
 	expected: boolean
 	reason: string
@@ -121,7 +126,7 @@ export class WebRtcEngine {
 	#listening: Promise<number>
 	#peers = new Map<string, PeerListener>()
 	#opening = new Map<string, Opening>()
-	#sources = new Map<object, WebRtcSource>()
+	#sources = new Map<KeyFrameSource, WebRtcSource>()
 	#nextSource = 0
 	#queuedBytes = 0
 	#failure: {reason: string; unavailable: boolean} | undefined
@@ -158,14 +163,14 @@ export class WebRtcEngine {
 
 	/**
 	 * The source of a stream, which all of its sessions share. Whoever takes it holds it, and releases it.
-	 * @param stream only its identity counts
 	 */
-	source(stream: object): WebRtcSource {
+	source(stream: KeyFrameSource): WebRtcSource {
 		const known = this.#sources.get(stream)
 		if (known) return known
 		const source: WebRtcSource = new WebRtcSource({
 			id: this.#nextSource++,
 			send: frame => this.#sendFrame(frame),
+			requestKeyFrame: () => { stream.requestKeyFrame() },
 			onUnused: () => {
 				this.#sources.delete(stream)
 				this.#worker.send({type: 'forget', source: source.id})
@@ -218,6 +223,7 @@ export class WebRtcEngine {
 
 	#onMessage(message: FromWebRtcWorker): void {
 		if (message.type === 'answer') this.#opening.get(message.session)?.resolve(message.sdp)
+		else if (message.type === 'key-frame-wanted') [...this.#sources.values()].find(({id}) => id === message.source)?.requestKeyFrame()
 		else if (message.type === 'connected') this.#peers.get(message.session)?.onConnected()
 		else if (message.type === 'closed') {
 			// One that was never answered was refused.

@@ -17,6 +17,8 @@ export type ToWorker =
 	| {type: 'check'; launch: string; elements: string[]; properties: readonly {element: string; property: string}[]}
 	/** Changes a property of an element of the pipeline that plays. */
 	| ({type: 'set'} & PropertyValue)
+	/** Asks for a key frame, upstream from the sink: of an encoder in the pipeline, or of a camera that takes RTCP's PLI. */
+	| {type: 'key-frame'}
 	/** Stops the pipeline and ends the process. */
 	| {type: 'stop'}
 
@@ -28,10 +30,11 @@ export type FromWorker =
 	/** The answer to `check`: elements that this GStreamer does not have, and either the parser's own words or what the sink is set to. */
 	| {type: 'checked'; missing: string[]; error?: string; sink?: SinkSettings}
 	/**
-	 * One sample of the appsink. `caps` comes with the first frame, and whenever they change; with the first frame, too, the
-	 * name in RTP of the codec that the camera sends, where it is known: H264, H265, JPEG.
+	 * One sample of the appsink. `caps` comes with the first frame, and whenever they change, and with those of MP4 its
+	 * initialization segment, in base64; with the first frame, too, the name in RTP of the codec that the camera sends, where
+	 * it is known: H264, H265, JPEG.
 	 */
-	| {type: 'frame'; sequence: number; timeMs: number; keyFrame: boolean; data: Uint8Array; caps?: Caps; codec?: string}
+	| {type: 'frame'; sequence: number; timeMs: number; keyFrame: boolean; data: Uint8Array; caps?: Caps; init?: string; codec?: string}
 	/** A message of the pipeline's bus that says how the pipeline fares. */
 	| {type: 'bus'; message: BusMessage}
 

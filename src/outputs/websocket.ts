@@ -120,8 +120,10 @@ export class WebSocketOutput {
 		process.nextTick(() => { tcp.uncork() })
 		if (!images && frame.caps !== this.#told) {
 			this.#told = frame.caps
-			const codec = codecString(frame.data)
+			// MP4 names its codec itself.
+			const codec = frame.init ? undefined : codecString(frame.data)
 			this.#socket.send(JSON.stringify({caps: {...frame.caps, ...(codec !== undefined && {codec})}}), () => undefined)
+			if (frame.init) this.#socket.send(frame.init, {binary: true}, () => undefined)
 		}
 		this.#socket.send(frame.data, {binary: true}, done)
 	}
