@@ -9,6 +9,8 @@ import {takeTurn} from './turns.js'
 
 /** A mode that shows no picture for so long gives way to the next. */
 const firstPictureWithinMs = 3000
+/** A network that has let no media through for so long is called blocked, where no other mode can take over. */
+const blockedAfterMs = 10_000
 /** Without anything new for so long, what is shown is no longer called live. */
 const silentAfterMs = 3000
 /** A browser notices a dead link only after minutes, and the server's own limits are shorter than this. */
@@ -250,13 +252,17 @@ export class Session {
 		this.#change({...idle, name: 'live', mode: this.#ladder.mode})
 	}
 
-	#onDeadline() {
+	/** @param {boolean} [late] whether it has passed before */
+	#onDeadline(late = false) {
 		this.#endTurn()
-		const reason = this.#ladder.isLast ? null : this.#mode?.overdue()
+		const reason = this.#mode?.overdue()
 		if (!reason) return
+		const blocked = reason.code === 'media_blocked'
 		// A camera that starts again is no reason to give up a mode that has worked.
-		if (reason.code === 'no_first_picture' && this.#ladder.isProved) return
-		this.#lose(reason)
+		if (!blocked && (this.#ladder.isLast || this.#ladder.isProved)) return
+		// Nothing takes the place of a mode that is pinned, so it has more time; then people should know that it is the network.
+		if (this.#ladder.isLast && !late) this.#deadline = setTimeout(() => { this.#onDeadline(true) }, blockedAfterMs - firstPictureWithinMs)
+		else this.#lose(reason)
 	}
 
 	/** @param {Reason} reason */

@@ -13,7 +13,7 @@ const packages: readonly [RegExp, string][] = [
 	[/^vaapi/, 'gstreamer1.0-vaapi'],
 	[/^(va|nv|cuda|qsv|msdk|v4l2sl)/, 'gstreamer1.0-plugins-bad; it shows only where the device is'],
 	[/^v4l2/, 'gstreamer1.0-plugins-good; it shows only where the device is'],
-	[/^(h26[45]parse|jpegparse|mpeg.*parse|x265enc|openh264)/, 'gstreamer1.0-plugins-bad'],
+	[/^(gdppay|h26[45]parse|jpegparse|mpeg.*parse|x265enc|openh264)/, 'gstreamer1.0-plugins-bad'],
 	[/^(x264enc|a52dec)/, 'gstreamer1.0-plugins-ugly'],
 	[/^(text|clock|time)overlay$/, 'gstreamer1.0-x'],
 	[/^(rtspsrc|rtp\w+|jpeg(enc|dec)|video(crop|flip|box|balance|mixer)|vp[89](enc|dec)|png(enc|dec)|isomp4|mp4mux|qtdemux)$/, 'gstreamer1.0-plugins-good'],

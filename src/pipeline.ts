@@ -25,7 +25,7 @@ export interface Frame {
 	keyFrame: boolean
 	data: Uint8Array
 	caps: Caps
-	/** Of MP4, what a viewer needs before the first fragment: its initialization segment. New with each change of the caps. */
+	/** Of MP4, the initialization segment, which a viewer needs before its first fragment and whenever the caps are others. */
 	init?: Uint8Array | undefined
 	/** What the camera sends, by its name in RTP, H264 say; undefined where that is not known. */
 	codec: string | undefined

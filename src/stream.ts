@@ -137,7 +137,7 @@ export class Stream {
 
 	/** Asks the encoder for a key frame; a camera may pass over that. */
 	requestKeyFrame(): void {
-		if (this.#state === 'playing') this.#playback.requestKeyFrame()
+		if (this.#state === 'playing') this.#playback?.requestKeyFrame()
 	}
 
 	/** Ends it, without a word to subscribers, and waits until its processes have ended. */

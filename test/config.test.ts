@@ -39,7 +39,8 @@ test('the defaults are the documented ones', t => {
 		t.deepEqual(rest, {host: '0.0.0.0', port: 8000, openTimeoutMs: 10_000, frameTimeoutMs: 4000, maxPipelines: 64,
 		share: false,
 		lingerMs: 5000,
-		retryForMs: 60_000, logLevel: 'info', allowRtspUrl: true, cameras: []})
+		retryForMs: 60_000, logLevel: 'info', allowRtspUrl: true, cameras: [],
+		webrtcPort: 8555, webrtcHosts: [], webrtcTranscode: true, maxWebrtcViewers: 100, iceServers: []})
 		t.regex(pipelinesDir, /pipelines$/)
 		t.true(Object.isFrozen(command.run))
 	}
@@ -101,6 +102,13 @@ test('--help lists every flag, --version is that of the package', async t => {
 	for (const flag of Object.keys(options)) t.true(help.stdout.includes(`--${flag} `), flag)
 	const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as {version: string; bin: {sluice: string}}
 	t.is((await run(process.execPath, [manifest.bin.sluice, '--version'])).stdout, `${manifest.version}\n`)
+})
+
+test('addresses and ICE servers may be repeated, and a credential is not repeated in an error', t => {
+	const command = readCommand(['--webrtc-host', '203.0.113.5', '--webrtc-host', 'cams.example.com', '--ice-server', 'turn:turn.example.com;username=u;credential=c'], {SLUICE_WEBRTC_HOST: '10.0.0.1'})
+	t.like(command, {run: {webrtcHosts: ['203.0.113.5', 'cams.example.com'], iceServers: [{url: 'turn:turn.example.com', username: 'u', credential: 'c'}]}})
+	const told = ['--ice-server must be stun:host:port, turn:host:port?transport=udp;username=…;credential=…, or turn:host:port;secret=…']
+	for (const wrong of ['turn:turn.example.com;username=u;password=c', 'turn:turn.example.com', 'stun:s;secret=x', 'http://x', 'turn:x;username=u;credential="c"']) t.deepEqual(problems(['--ice-server', wrong]), told, wrong)
 })
 
 test('--share alone is --share on', t => {

@@ -202,7 +202,10 @@ test.serial('a Chinese browser gets Chinese; each error of the server has words 
 	await page.waitForSelector('[name=quality]')
 	t.is(await page.textContent('label[for=parameter-quality]'), 'JPEG 质量')
 
-	const codes = [...Object.keys(errorTable).filter(code => !['upgrade_required', 'method_not_allowed'].includes(code)), 'unauthorized', 'forbidden', 'server_unreachable', 'connection_lost', 'silent', 'not_images', 'unknown']
+	// These tell a program that it speaks HTTP or WHEP wrongly.
+	const forPrograms = ['upgrade_required', 'method_not_allowed', 'precondition_failed', 'precondition_required', 'too_large', 'unsupported_media_type', 'unprocessable', 'not_acceptable']
+	const own = ['unauthorized', 'forbidden', 'server_unreachable', 'connection_lost', 'silent', 'not_images', 'not_video', 'no_first_picture', 'media_blocked', 'mode_unsupported', 'decode_failed', 'unknown']
+	const codes = [...Object.keys(errorTable).filter(code => !forPrograms.includes(code)), ...own]
 	const words = await page.evaluate(async ([file, keys]) => {
 		const {textsFor} = await import(file) as {textsFor: (languages: string[]) => {text: (key: string) => string}}
 		return ['en', 'zh'].flatMap(language => keys.flatMap(key => [key, `${key}_advice`]).map(key => ({language, key, text: textsFor([language]).text(key)})))
@@ -213,6 +216,7 @@ test.serial('a Chinese browser gets Chinese; each error of the server has words 
 test.serial('the keyboard is enough: Enter connects, Escape disconnects', async t => {
 	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
 	const {page} = await newPage(t)
+	await fetch(`${sluice.http}/pipelines`)
 	await page.goto(`${sluice.http}/index.html`)
 	await page.waitForFunction(() => document.activeElement?.id === 'rtsp-url')
 	t.is(await page.inputValue('#mode'), 'auto')

@@ -47,6 +47,16 @@ const playsIn = async (page: Page, name: ModeName) => page.waitForFunction(wante
 	return state?.name === 'live' && state.mode === wanted
 }, name)
 
+/** Whether there is a picture that is not black throughout. */
+const showsPicture = async (page: Page) => page.evaluate(async () => {
+	const image = await document.querySelector('sluice-player')?.snapshot().catch(() => undefined)
+	if (!image) return false
+	const bitmap = await createImageBitmap(image)
+	const context = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d')
+	context?.drawImage(bitmap, 0, 0)
+	return context?.getImageData(0, 0, bitmap.width, bitmap.height).data.some((value, index) => index % 4 !== 3 && value > 128) ?? false
+})
+
 /** Has `POST /whep` answer as a server does that knows nothing of it. Resolves with how often it was asked. */
 async function withoutWhep(page: Page): Promise<() => number> {
 	let asked = 0
@@ -65,16 +75,21 @@ async function setHidden(page: Page, hidden: boolean): Promise<void> {
 	}, hidden)
 }
 
-for (const name of ['jpeg', 'webcodecs'] as const) {
+const delays = {jpeg: 'draw', webcodecs: 'decode', webrtc: 'network', mse: 'buffer'} as const
+const playsVideo = (name: ModeName) => name === 'webrtc' || name === 'mse'
+
+for (const name of ['jpeg', 'webcodecs', 'webrtc', 'mse'] as const) {
 	test.serial(`${name}: the picture moves, and the figures are there`, async t => {
 		const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
 		const {page, errors} = await openPlayer(t, sluice.http, {rtspUrl: camera.url('/h264'), mode: name})
 		await inState(page, 'live')
 		await advances(page)
-		await page.waitForFunction(() => Number(document.querySelector('sluice-player')?.statistics.fps) > 0)
-		const {mode, width, height, delayOf, delayMs, bitsPerSecond, firstPictureMs} = await statistics(page) ?? {}
-		t.deepEqual({mode, width, height, delayOf}, {mode: name, width: 640, height: 360, delayOf: name === 'jpeg' ? 'draw' : 'decode'})
-		t.true(Number(delayMs) > 0 && Number(bitsPerSecond) > 0)
+		await page.waitForFunction(() => {
+			const {fps, bitsPerSecond, delayMs} = document.querySelector('sluice-player')?.statistics ?? {}
+			return Number(fps) > 0 && Number(bitsPerSecond) > 0 && Number(delayMs) > 0
+		})
+		const {mode, width, height, delayOf, firstPictureMs} = await statistics(page) ?? {}
+		t.deepEqual({mode, width, height, delayOf}, {mode: name, width: 640, height: 360, delayOf: delays[name]})
 		t.true(Number(firstPictureMs) < 10_000)
 		t.log(`${name}: first picture after ${Math.round(Number(firstPictureMs))} ms`)
 		t.is((await told(page)).at(-1), `live ${name}`)
@@ -92,7 +107,7 @@ for (const name of ['jpeg', 'webcodecs'] as const) {
 			const {width, height} = await createImageBitmap(image ?? new Blob())
 			return {type: image?.type, width, height}
 		}), {type: 'image/jpeg', width: 640, height: 360})
-		t.true(await page.isHidden('sluice-player button.picture_in_picture'), 'a canvas has none')
+		t.is(await page.isVisible('sluice-player button.picture_in_picture'), playsVideo(name), 'a canvas has none')
 		t.deepEqual(errors, [])
 	})
 
@@ -102,10 +117,13 @@ for (const name of ['jpeg', 'webcodecs'] as const) {
 		await advances(page)
 		camera.child.kill('SIGKILL')
 		await camera.exit
-		await inState(page, 'waiting', 'reconnecting')
-		t.true(await page.isVisible('sluice-player canvas'), 'the last picture stays')
-		t.true(await page.isVisible('sluice-player .message'))
-		t.regex(await page.textContent('sluice-player .age') ?? '', /The last picture/)
+		// Of WebRTC the browser asks for a key frame again and again, which the server may answer with its last pictures.
+		if (name !== 'webrtc') {
+			await inState(page, 'waiting', 'reconnecting')
+			t.true(await page.isVisible('sluice-player .message'))
+			t.regex(await page.textContent('sluice-player .age') ?? '', /The last picture/)
+		}
+		t.true(await showsPicture(page), 'the last picture stays')
 		await startCamera(t, ['--port', String(camera.port), '--width', '640', '--height', '272', '--fps', '15', '--key-interval', '0.5'])
 		await page.waitForFunction(() => document.querySelector('sluice-player')?.statistics.height === 272, null, {timeout: 60_000})
 		await advances(page)
@@ -114,7 +132,7 @@ for (const name of ['jpeg', 'webcodecs'] as const) {
 
 		first.child.kill('SIGKILL')
 		await inState(page, 'reconnecting')
-		t.true(await page.isVisible('sluice-player canvas'), 'the last picture stays')
+		t.true(await showsPicture(page), 'the last picture stays')
 		t.regex(await page.textContent('sluice-player .title') ?? '', /^The connection to the server was lost|^The server cannot be reached/)
 		await first.exit
 		await startSluice(t, ['--port', String(first.port)])
@@ -124,14 +142,17 @@ for (const name of ['jpeg', 'webcodecs'] as const) {
 	})
 }
 
-test.serial('webcodecs plays a camera with B-frames; a page that is busy stays in the present', async t => {
+test.serial('webcodecs and mse play a camera with B-frames; a page that is busy stays in the present', async t => {
 	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
 	const {page} = await openPlayer(t, sluice.http, {rtspUrl: camera.url('/b-frames'), mode: 'webcodecs'})
-	await inState(page, 'live')
-	await advances(page)
+	for (const name of ['webcodecs', 'mse'] as const) {
+		await page.evaluate(value => { document.querySelector('sluice-player')?.setAttribute('mode', value) }, name)
+		await playsIn(page, name)
+		await advances(page)
+	}
 
 	await page.evaluate(url => {
-		Object.assign(document.querySelector('sluice-player') ?? {}, {rtspUrl: url})
+		Object.assign(document.querySelector('sluice-player') ?? {}, {rtspUrl: url, mode: 'webcodecs'})
 		const block = () => {
 			const endMs = performance.now() + 120
 			while (performance.now() < endMs);
@@ -159,6 +180,38 @@ test.serial('auto goes down the ladder where the server has no WHEP, and remembe
 	t.is(asked(), 1, 'what worked is tried first')
 	const stored = await page.evaluate(() => JSON.stringify([localStorage, sessionStorage]))
 	t.false(stored.includes('rtsp') || stored.includes('h264'), stored)
+})
+
+test.serial('auto takes WebRTC where it can be had, and the next mode where UDP is blocked', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t, ['--share'])])
+	const {page} = await openPlayer(t, sluice.http, {rtspUrl: camera.url('/h264')})
+	await playsIn(page, 'webrtc')
+	await advances(page)
+	// Where the browser's packets reach nobody. The other page's stream is there already: what takes time is the network.
+	const {page: blocked} = await newPage(t, browser)
+	await blocked.context().route(/\/whep/, async route => {
+		const response = await route.fetch()
+		const body = (await response.text()).replace(/^(a=candidate:\S+ \d+ UDP \d+ )\S+ \d+/gim, (_, start: string) => `${start}192.0.2.1 9`)
+		await route.fulfill({response, body})
+	})
+	await blocked.goto(`${sluice.http}/`)
+	await addPlayer(blocked, {rtspUrl: camera.url('/h264')})
+	await playsIn(blocked, 'webcodecs')
+	await advances(blocked)
+	const tried = (await told(blocked)).filter(text => text.startsWith('loading'))
+	t.deepEqual(tried, ['loading webrtc', 'loading webcodecs'])
+	// Another camera of the server need not find out again.
+	await addPlayer(blocked, {rtspUrl: camera.url('/secret', 'demo:secret')})
+	await playsIn(blocked, 'webcodecs')
+	t.false((await told(blocked)).includes('loading webrtc'))
+	await addPlayer(blocked, {rtspUrl: camera.url('/h264'), mode: 'webrtc'})
+	await inState(blocked, 'reconnecting')
+	t.is(await blocked.textContent('sluice-player .title'), 'The network lets no WebRTC through.')
+
+	// Of B-frames WebRTC knows nothing: the server transcodes them, or the next mode takes over.
+	await addPlayer(page, {rtspUrl: camera.url('/b-frames')})
+	await inState(page, 'live')
+	await advances(page)
 })
 
 test.serial('auto plays an H.265 camera as JPEG, and one whose coded video never comes', async t => {
@@ -290,6 +343,58 @@ test.serial('a page of another server may use it, under a strict policy of its o
 	await inState(page, 'live')
 	await advances(page)
 	t.deepEqual(errors.filter(text => !text.includes('favicon')), [])
+})
+
+test.serial('a wall fits its tiles to the screen, shows sub-streams, and one camera large', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, [...cameraFlags, '--fps', '10']), startSluice(t, ['--share'])])
+	const {page, errors} = await newPage(t, browser, {viewport: {width: 1280, height: 720}})
+	const wanted = new URLSearchParams({mode: 'webcodecs'})
+	for (const name of ['one', 'two', 'three', 'four', 'five']) {
+		for (const [key, value] of [['rtsp_url', camera.url('/b-frames')], ['sub_url', camera.url('/h264')], ['name', name]] as const) wanted.append(key, value)
+	}
+	const sockets: string[] = []
+	page.on('websocket', socket => sockets.push(new URL(socket.url()).searchParams.get('rtsp_url') ?? ''))
+	await page.goto(`${sluice.http}/wall.html#${wanted.toString()}`)
+	const allIn = async (state: string) => page.waitForFunction(name => {
+		const players = [...document.querySelectorAll('.tile sluice-player')] as SluicePlayer[]
+		return players.length === 5 && players.every(player => player.state.name === name)
+	}, state)
+	await allIn('live')
+	await advances(page)
+	t.deepEqual(new Set(sockets), new Set([camera.url('/h264')]))
+	t.deepEqual(await page.locator('figcaption').allTextContents(), ['one', 'two', 'three', 'four', 'five'])
+	t.true(await page.evaluate(() => document.documentElement.scrollHeight <= innerHeight && document.documentElement.scrollWidth <= innerWidth), 'all fit')
+
+	await page.click('.tile button >> nth=2')
+	await page.waitForFunction(() => document.querySelector<SluicePlayer>('dialog sluice-player')?.state.name === 'live')
+	t.is(await page.textContent('dialog h2'), 'three')
+	t.is(sockets.at(-1), camera.url('/b-frames'))
+	await allIn('paused')
+	await page.keyboard.press('Escape')
+	await allIn('live')
+	t.is(await page.locator('dialog sluice-player').count(), 0)
+
+	await page.setViewportSize({width: 320, height: 640})
+	await page.waitForFunction(() => document.documentElement.scrollWidth <= 320)
+	t.deepEqual(errors, [])
+
+	await page.goto('about:blank')
+	await page.goto(`${sluice.http}/wall.html`)
+	await page.waitForSelector('#empty:not([hidden])')
+	t.is(await page.textContent('#empty-title'), 'No camera to show')
+})
+
+test.serial('what the element has is in its types and in README.md', async t => {
+	const sluice = await startSluice(t)
+	const {page} = await openPlayer(t, sluice.http, {})
+	const {members, attributes} = await page.evaluate(() => {
+		const player = document.querySelector('sluice-player')
+		const own = Object.getOwnPropertyNames(player?.constructor.prototype).filter(name => name !== 'constructor' && !name.endsWith('Callback'))
+		return {members: own, attributes: (player?.constructor as typeof SluicePlayer).observedAttributes}
+	})
+	const [types, readme] = await Promise.all(['player/sluice-player.d.ts', 'README.md'].map(async file => readFile(file, 'utf8')))
+	t.deepEqual(members.filter(name => !new RegExp(`^\\t(readonly |get )?${name}[:(]`, 'm').test(types ?? '')), [])
+	t.deepEqual([...members, ...attributes].filter(name => !new RegExp(`[\`\\n ]${name}[\`(]`).test(readme ?? '')), [])
 })
 
 test.serial('words are in the browser’s language', async t => {

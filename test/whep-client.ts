@@ -21,9 +21,10 @@ function say(event: string, facts: object = {}): void {
 }
 
 /** What was received, by RTP's own numbers. */
-const seen = {packets: 0, frames: 0, keyFrames: 0, missing: new Map<number, number>(), healed: 0, relayed: 0, lost: 0, senderReports: 0, longestGapMs: 0, payloadTypes: new Set<number>(), timestamps: 0, backwards: 0, startCodes: 0}
+const seen = {packets: 0, frames: 0, keyFrames: 0, missing: new Map<number, number>(), healed: 0, relayed: 0, lost: 0, longestGapMs: 0, payloadTypes: new Set<number>(), backwards: 0, begun: false}
 let highest: number | undefined
 let lastTimestamp: number | undefined
+let lastKeyTimestamp: number | undefined
 let lastFrameMs = 0
 let lastSsrc = 0
 
@@ -37,24 +38,31 @@ track.setMediaHandler(receiving)
 
 function onPacket(packet: Buffer): void {
 	const type = (packet[1] ?? 0) & 0x7F
-	if ((packet[1] ?? 0) >= 192 && (packet[1] ?? 0) <= 223) {
-		if (packet[1] === 200) seen.senderReports++
-		return
-	}
+	// RTCP, [RFC 5761 4].
+	if ((packet[1] ?? 0) >= 192 && (packet[1] ?? 0) <= 223) return
 	const sequence = packet.readUInt16BE(2)
 	const timestamp = packet.readUInt32BE(4)
 	lastSsrc = packet.readUInt32BE(8)
 	const extension = (packet[0] ?? 0) & 0x10 ? 4 + 4 * packet.readUInt16BE(14) : 0
 	const payload = packet.subarray(12 + extension)
 	const nalType = (payload[0] ?? 0) & 0x1F
-	if (seen.packets++ === 0) say('first', {nalType})
+	seen.packets++
+	// Delimiters and SEI may stand before anything.
+	if (!seen.begun && nalType !== 9 && nalType !== 6) {
+		seen.begun = true
+		say('first', {nalType})
+	}
 	seen.payloadTypes.add(type)
 	const ahead = highest === undefined ? 1 : (sequence - highest + 65_536) % 65_536
 	if (ahead < 32_768) {
 		if (highest !== undefined) for (let step = 1; step < ahead; step++) seen.missing.set((highest + step) % 65_536, performance.now())
 		highest = sequence
 	} else if (seen.missing.delete(sequence)) seen.healed++
-	if (nalType === 7) seen.keyFrames++
+	const idr = nalType === 5 || (nalType === 28 && ((payload[1] ?? 0) & 0x9F) === 0x85)
+	if (idr && timestamp !== lastKeyTimestamp) {
+		lastKeyTimestamp = timestamp
+		seen.keyFrames++
+	}
 	if (timestamp === lastTimestamp || ahead >= 32_768) return
 	if (lastTimestamp !== undefined && (timestamp - lastTimestamp + 2 ** 32) % 2 ** 32 > 2 ** 31) seen.backwards++
 	lastTimestamp = timestamp
