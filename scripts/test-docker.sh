@@ -299,7 +299,8 @@ while read -r pid _ name; do
 done < <(processes)
 ok "no process runs as root or has a capability: user $(awk '/^Uid:/ {print $2}' "/proc/$init/status")"
 
-podman healthcheck run "$server" >"$log" 2>&1 9<&- || fail "podman healthcheck run: $(cat "$log")"
+podman healthcheck run "$server" >"$log" 2>&1 9<&- ||
+  fail "podman healthcheck run: $(cat "$log") $(podman inspect --format '{{json .State.Healthcheck.Log}}' "$server" 2>/dev/null)"
 health=$(podman inspect --format '{{.State.Healthcheck.Status}}' "$server" 2>/dev/null || podman inspect --format '{{.State.Health.Status}}' "$server")
 [ "$health" = healthy ] || fail "the container's health is $health"
 ok "the health check says healthy"

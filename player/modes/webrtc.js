@@ -6,6 +6,7 @@ import {VideoCounter} from './video-counter.js'
 const statisticsEveryMs = 1000
 /** A link that is interrupted may heal by itself; for so long it is given the time. */
 const healsWithinMs = 4000
+const hangUpWithinMs = 2000
 
 /** H.264 as the camera sends it, over WebRTC, which the server speaks as WHEP. @implements {Mode} */
 export class WebRtcMode {
@@ -66,9 +67,8 @@ export class WebRtcMode {
 		clearTimeout(this.#healing)
 		this.#counter.stop()
 		this.#peer.onconnectionstatechange = this.#peer.ontrack = null
-		this.#peer.close()
 		this.#options.screen.video.srcObject = null
-		this.#hangUp()
+		void this.#hangUp()
 	}
 
 	overdue() {
@@ -110,7 +110,7 @@ export class WebRtcMode {
 		}
 		this.#resource = new URL(answer.headers.get('Location') ?? '', answer.url).href
 		if (this.#stopped) {
-			this.#hangUp()
+			void this.#hangUp()
 			return
 		}
 		const sdp = await answer.text()
@@ -121,12 +121,16 @@ export class WebRtcMode {
 		if (!this.#stopped) await this.#peer.setRemoteDescription({type: 'answer', sdp})
 	}
 
-	/** Tells the server that nobody watches. It would notice by itself only after half a minute. */
-	#hangUp() {
-		if (this.#resource === '') return
-		// The page itself may be about to go. Whether this arrives changes nothing here.
-		fetch(this.#resource, {method: 'DELETE', keepalive: true}).catch(() => undefined)
+	/**
+	 * Tells the server that nobody watches, and only then closes the connection: a server that saw it close first would
+	 * not know the stream any more.
+	 */
+	async #hangUp() {
+		const resource = this.#resource
 		this.#resource = ''
+		// The page itself may be about to go. Whether this arrives changes nothing here.
+		if (resource !== '') await fetch(resource, {method: 'DELETE', keepalive: true, signal: AbortSignal.timeout(hangUpWithinMs)}).catch(() => undefined)
+		this.#peer.close()
 	}
 
 	#onConnection() {
