@@ -1,3 +1,4 @@
+import process from 'node:process'
 import type {SessionCounters} from './webrtc-messages.js'
 
 /** What is kept since the last key frame; a longer group is not kept at all. */
@@ -8,6 +9,8 @@ const replayBytesPerMs = 5000
 const replayStepMs = 5
 /** Frames of a replay are shown this far apart. At one tick of RTP's clock Chromium takes them for one picture. */
 const replayFrameMs = 1
+/** Older than this, what is kept is the past: the camera is lost, and a replay would look live. */
+const staleMs = 1500
 /** A viewer that asks for a key frame is answered this long after its last replay ended. */
 const askAgainMs = 500
 
@@ -134,10 +137,12 @@ export class Feed {
 
 	/**
 	 * The viewer asks for a key frame.
-	 * @returns false where it was answered just now, and has to wait
+	 * @param nowMs the clock of the frames
+	 * @returns false where it was answered just now, and has to wait, or where there is nothing fresh
 	 */
-	refresh(kept: readonly CodedFrame[]): boolean {
+	refresh(kept: readonly CodedFrame[], nowMs = Number(process.hrtime.bigint()) / 1e6): boolean {
 		this.counters.asked++
+		if (nowMs - (kept.at(-1)?.timeMs ?? 0) > staleMs) return false
 		if (this.#waiting.length > 0 || performance.now() - this.#replayedMs < askAgainMs) return false
 		this.replay(kept)
 		return true
