@@ -65,11 +65,11 @@ test('GET /pipelines describes every template; a broken one does not hide the ot
 	const {port} = await startSluice(t, ['--pipelines', directory])
 	const {status, body} = await get(port, '/pipelines')
 	t.is(status, 200)
-	const none = {description: '', needs: '', tested: '', output: '', rank: 0, camera: true}
+	const none = {description: '', needs: '', tested: '', output: '', rank: 0, camera: true, adaptive: []}
 	t.deepEqual(JSON.parse(body), {pipelines: [
 		{...none, name: 'broken', title: 'broken', parameters: [], available: false, error: 'broken.gst:1: expected "@param {integer 1..100} name=default What it does"'},
 		{
-			name: 'good', title: 'Good', description: 'For tests', needs: 'nothing', tested: 'here', output: 'image/jpeg', rank: 0, camera: true, available: true,
+			name: 'good', title: 'Good', description: 'For tests', needs: 'nothing', tested: 'here', output: 'image/jpeg', rank: 0, camera: true, adaptive: [], available: true,
 			parameters: [
 				{name: 'speed', type: 'integer', minimum: 1, maximum: 3, default: 2, text: 'How fast'},
 				{name: 'way', type: 'choice', choices: ['a', 'b'], default: 'b', text: 'Which way'}
