@@ -21,10 +21,15 @@ export interface Fragment {
  * picture away when the one after the next has come, and needs decoding times, which a live camera with B-frames does not have.
  */
 export class Mp4Muxer {
-	#timeline = new Mp4Timeline()
+	#timeline: Mp4Timeline
 	#start: Fragment['start']
 	#ready = false
 	#sequence = 0
+
+	/** @param startMs see `Mp4Timeline` */
+	constructor(startMs: number) {
+		this.#timeline = new Mp4Timeline(startMs)
+	}
 
 	/**
 	 * @param packet one of gdppay's

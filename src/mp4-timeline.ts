@@ -1,6 +1,6 @@
 import {timescale} from './mp4.js'
 
-/** Pictures begin here, for what is coded out of order is decoded after it is shown, and no time may be negative. */
+/** How long each picture is shown after it is decoded, about: one that is coded out of order is decoded later than others. */
 const lead = timescale
 /** A camera whose clock jumps by more goes on right behind its newest picture. */
 const longestJump = 5 * timescale
@@ -29,9 +29,15 @@ export class Mp4Timeline {
 	/** What turns the camera's time into ours. */
 	#offset: number | undefined
 	/** When the latest picture is shown. */
-	#newest = lead
-	#decodeTime = 0
+	#newest: number
+	#decodeTime: number
 	#interval = commonInterval
+
+	/** @param startMs when the first picture is decoded. The system's own clock lets a restarted pipeline go on behind the one before it. */
+	constructor(startMs: number) {
+		this.#decodeTime = ticks(startMs * 1e6)
+		this.#newest = this.#decodeTime + lead
+	}
 
 	/** @param ptsNs undefined where it is not known: then right behind the newest */
 	next(ptsNs: number | undefined, durationNs: number | undefined): SampleTime {
@@ -49,8 +55,8 @@ export class Mp4Timeline {
 		if (this.#offset === undefined) {
 			const told = durationNs === undefined ? 0 : ticks(durationNs)
 			if (told > 0 && told <= longestInterval) this.#interval = told
-			this.#offset = lead - (pts ?? 0)
-			return lead
+			this.#offset = this.#newest - (pts ?? 0)
+			return this.#newest
 		}
 		const behind = Math.round(this.#newest + this.#interval)
 		if (pts === undefined) return behind

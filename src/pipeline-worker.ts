@@ -145,17 +145,22 @@ function pullFrames(playing: Pipeline, sink: Element): void {
 				return
 			}
 			if (sequence === 0) Object.assign(frame, codecOf(playing))
-			sendFrame({type: 'frame', sequence: sequence++, timeMs: Number(process.hrtime.bigint()) / 1e6, ...frame}, pull)
+			sendFrame({type: 'frame', sequence: sequence++, timeMs: monotonicMs(), ...frame}, pull)
 		})
 	}
 	pull()
+}
+
+/** The same clock in every process of this machine. */
+function monotonicMs(): number {
+	return Number(process.hrtime.bigint()) / 1e6
 }
 
 type ReadFrame = Pick<Extract<FromWorker, {type: 'frame'}>, 'keyFrame' | 'data' | 'caps' | 'init'>
 
 /** Makes a frame of each sample of the sink, but for those that only say something about the next ones. */
 function frameReader(): (data: Uint8Array, caps: Caps) => ReadFrame | undefined {
-	const muxer = new Mp4Muxer()
+	const muxer = new Mp4Muxer(monotonicMs())
 	let lastCaps = ''
 	return (data, caps) => {
 		if (caps['name'] === 'application/x-gdp') return readFragment(muxer, data)

@@ -48,7 +48,7 @@ test.serial('a broken edit keeps the last good version serving, and is told with
 	const line = good.split('\n').findIndex(text => text.startsWith('! jpegenc')) + 1
 	for (const [broken, words] of [
 		[good.replace('! jpegenc', '! jpegenk'), `jpeg.gst:${line}:3: no element "jpegenk"`],
-		[good.replace('! jpegenc quality', '! jpegenc qualitie'), `jpeg.gst:${line}:11: no property "qualitie" in element "jpegenc"`],
+		[good.replace('name=encoder quality', 'name=encoder qualitie'), `jpeg.gst:${line}:24: no property "qualitie" in element "jpegenc"`],
 		[good.replace('quality=80', 'quality=800'), /^jpeg\.gst:\d+: the default of quality, 800, is none of its values/],
 		[good.replace('name=sink', 'name=sinc'), /^jpeg\.gst:\d+:\d+: no appsink is named "sink"/],
 		['x'.repeat(1_000_000), 'jpeg.gst: the file has 1000000 bytes; at most 65536 are taken']
