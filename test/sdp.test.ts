@@ -76,14 +76,16 @@ for (const [name, change, code] of [
 }
 
 test('an offer that is cut off anywhere is read, or refused with a SluiceError', t => {
+	let refused = 0
 	for (let length = 0; length < chromiumOffer.length; length += 7) {
 		try {
 			readOffer(chromiumOffer.slice(0, length))
 		} catch (error) {
 			t.true(error instanceof SluiceError, `${length}: ${String(error)}`)
+			refused++
 		}
 	}
-	t.pass()
+	t.true(refused > 10)
 })
 
 test('bytes at random places change nothing of that', t => {
