@@ -13,6 +13,7 @@ import {frameHead, framePipeFd} from './frame-pipe.js'
 import {collectFrames} from './garbage.js'
 import {isKeyFrame} from './h264.js'
 import {Mp4Muxer} from './mp4-muxer.js'
+import {RateLimit} from './rate-limit.js'
 import type {BusMessage, Caps, FromWorker, SinkSettings, ToWorker} from './worker-messages.js'
 
 // An addon's .node file can be required, not imported.
@@ -22,6 +23,8 @@ const gstreamer = createRequire(import.meta.url)('gstreamer-superficial') as typ
 const stopTimeoutMs = 1000
 /** How much memory the process may take. */
 const maxMemoryBytes = 2 ** 30
+/** A broken stream may have one with each packet; the server keeps the first few. */
+const maxWarningsPerSecond = 20
 
 const framePipe = new Socket({fd: framePipeFd, readable: false, writable: true})
 let pipeline: Pipeline | undefined
@@ -77,9 +80,11 @@ function start({launch, source}: Extract<ToWorker, {type: 'start'}>): void {
 		send({type: 'unparsable', message: wordsOf(error)})
 		return
 	}
+	const warnings = new RateLimit(maxWarningsPerSecond)
 	pipeline.pollBus(raw => {
 		const message = readBusMessage(raw)
-		if (message) send({type: 'bus', message})
+		if (!message || (message.kind === 'warning' && !warnings.take())) return
+		send({type: 'bus', message})
 	})
 	// An appsink that was not started yet answers a pull with null, as it does at the end of a stream.
 	pipeline.play()

@@ -136,7 +136,7 @@ export class Pipeline {
 
 	#onBusMessage(message: BusMessage): void {
 		const {log, source: {redact}} = this.#options
-		log.debug({...message, ...(message.message !== undefined && {message: redact(message.message)}), ...(message.debug !== undefined && {debug: redact(message.debug)})}, 'bus message')
+		if (log.isLevelEnabled('debug')) log.debug({...message, ...(message.message !== undefined && {message: redact(message.message)}), ...(message.debug !== undefined && {debug: redact(message.debug)})}, 'bus message')
 		if (message.kind === 'warning' || message.kind === 'missing-plugin') {
 			if (this.#warnings.length < maxWarnings) this.#warnings.push(message)
 			return
@@ -152,7 +152,7 @@ export class Pipeline {
 			this.#fail(error)
 			return
 		}
-		const reason = await whyUnreachable(source, diagnosisTimeoutMs)
+		const reason = await whyUnreachable(source, diagnosisTimeoutMs).catch(() => undefined)
 		this.#fail(reason === undefined ? error : new SluiceError('camera_unreachable', reason))
 	}
 

@@ -1,6 +1,8 @@
 import type {IncomingMessage} from 'node:http'
 
 const hostPattern = /^(?:[\w.-]{1,253}|\[[\da-f:.]{2,45}\])(?::\d{1,5})?$/i
+/** A header may be 16 KB of slashes. */
+const maxPrefixLength = 2048
 const prefixPattern = /^(?:\/[\w.~%@-]{1,128}){1,16}$/
 
 /**
@@ -15,7 +17,7 @@ export function publicUrl({headers, socket}: IncomingMessage, path: string): str
 	const scheme = proto === 'https' || proto === 'http' ? proto : 'http'
 	const own = `${socket.localAddress?.includes(':') ? `[${socket.localAddress}]` : socket.localAddress ?? 'localhost'}:${socket.localPort ?? 80}`
 	const host = [first(headers['x-forwarded-host']), headers.host].find(value => value !== undefined && hostPattern.test(value)) ?? own
-	const prefix = (first(headers['x-forwarded-prefix']) ?? '').replace(/\/+$/, '')
+	const prefix = (first(headers['x-forwarded-prefix']) ?? '').slice(0, maxPrefixLength).replace(/\/+$/, '')
 	return `${scheme}://${host}${prefixPattern.test(prefix) ? prefix : ''}${path}`
 }
 

@@ -195,7 +195,9 @@ export function readFragment(text: string): Fragment {
 /** @throws SluiceError `bad_request` */
 function readBlocks(text: string): [Block, ...Block[]] {
 	const blocks: [Block, ...Block[]] = [{media: undefined, attributes: []}]
-	const all = text.replace(/(?:\r?\n)+$/, '').split(/\r?\n/)
+	// Not by a pattern that is tied to the end: of 65,000 line breaks it is tried at each anew.
+	const all = text.split(/\r?\n/)
+	while (all.length > 1 && all.at(-1) === '') all.pop()
 	if (all.length > maxLines) throw refuse(`has ${all.length} lines; at most ${maxLines} are taken`)
 	for (const [index, line] of all.entries()) {
 		// eslint-disable-next-line no-control-regex -- control characters are what is looked for
@@ -236,10 +238,11 @@ function playoutDelayOf({attributes}: Block): number | undefined {
  */
 function chooseFormat({attributes}: Block, {formats}: Section): {payloadType: number; fmtp: string} {
 	const offered = formats.trim().split(' ')
-	const candidates = attributes.flatMap(line => {
-		const [, type = ''] = /^rtpmap:(\d{1,3}) H264\/90000$/i.exec(line) ?? []
+	const h264 = new Set(attributes.flatMap(line => /^rtpmap:(\d{1,3}) H264\/90000$/i.exec(line)?.[1] ?? []))
+	// Each once, however often it is named: an offer has thousands of lines for nothing.
+	const candidates = [...new Set(offered)].filter(type => h264.has(type)).flatMap(type => {
 		const fmtp = fmtpOf(attributes, type)
-		return type !== '' && offered.includes(type) && Number(type) <= 127 && /(?:^|;)\s*packetization-mode=1(?:;|$)/.test(fmtp) && fmtpPattern.test(fmtp) ? [{payloadType: Number(type), fmtp}] : []
+		return Number(type) <= 127 && /(?:^|;)\s*packetization-mode=1(?:;|$)/.test(fmtp) && fmtpPattern.test(fmtp) ? [{payloadType: Number(type), fmtp}] : []
 	})
 	const ranks = [/profile-level-id=42e0/i, /profile-level-id=42/i, /./]
 	const chosen = ranks.map(rank => candidates.find(({fmtp}) => rank.test(fmtp))).find(found => found)

@@ -215,7 +215,8 @@ export class Server {
 
 	async #stream(context: Context): Promise<void> {
 		const upgrade = (context as {ws?: () => Promise<WebSocket>}).ws
-		if (!upgrade) throw new SluiceError('upgrade_required', 'open it as a WebSocket: ws://host:port/ws/stream?rtsp_url=…')
+		// Without "Connection: upgrade" Node's HTTP parser still reads from the socket.
+		if (!upgrade || !this.#upgraded.has(context.req.socket)) throw new SluiceError('upgrade_required', 'open it as a WebSocket: ws://host:port/ws/stream?rtsp_url=…')
 		if (this.#closing) throw new SluiceError('shutting_down', 'the server is shutting down')
 		// The query is read while the handshake goes on; a failure is told over the WebSocket.
 		const request = readStreamRequest(context.query, this.#templates, this.#config, this.#whyNotAdaptive)

@@ -198,7 +198,11 @@ export class TemplateLibrary {
 	}
 
 	async #checked(entry: Entry, template: Template): Promise<HostCheck> {
-		entry.check ??= this.#check(template)
+		// A worker that could not be started says nothing of the template.
+		entry.check ??= this.#check(template).catch((error: unknown) => {
+			entry.check = undefined
+			return {missing: [], error: asSluiceError(error).detail}
+		})
 		const check = await entry.check
 		entry.available = check.error === undefined
 		return check

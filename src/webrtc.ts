@@ -94,7 +94,12 @@ export class WebRtc {
 			log.error({reason, pauseMs}, 'WebRTC worker failed')
 			this.#restart = setTimeout(() => {
 				this.#restart = undefined
-				this.#start()
+				try {
+					this.#start()
+				} catch (error) {
+					// The next viewer tries again.
+					log.error({reason: String(error)}, 'WebRTC worker cannot be started')
+				}
 			}, pauseMs)
 		})
 		return engine

@@ -89,6 +89,15 @@ export class WorkerPool {
 	#refillLater(delayMs: number): void {
 		clearTimeout(this.#refill)
 		if (this.#closed) return
-		this.#refill = setTimeout(() => { if (!this.#spare) this.#spawnSpare() }, delayMs)
+		this.#refill = setTimeout(() => {
+			if (this.#spare) return
+			try {
+				this.#spawnSpare()
+			} catch (error) {
+				// Some reasons fork() tells by an event, others, as no memory, it throws.
+				this.#options.log.error({reason: String(error)}, 'spare worker failed')
+				this.#refillLater(Math.min(maxRespawnDelayMs, refillDelayMs * 2 ** this.#failures++))
+			}
+		}, delayMs)
 	}
 }

@@ -148,7 +148,8 @@ export class WhepSession {
 			why = 'no H.264'
 		}
 		this.#detach()
-		unplayable.learn(request.source, why)
+		// Where the viewer named a template, it may be that, or its parameters, which does not fit: it says nothing for others.
+		if (this.#options.transcode) unplayable.learn(request.source, why)
 		return why
 	}
 
@@ -169,7 +170,7 @@ export class WhepSession {
 		const source = engine.source(stream)
 		source.hold()
 		const onBFrames = () => {
-			this.#options.unplayable.learn(request.source, 'B-frames')
+			if (this.#options.transcode) this.#options.unplayable.learn(request.source, 'B-frames')
 			this.#fail(new SluiceError('not_acceptable', 'the camera began to send B-frames'))
 		}
 		source.onBFrames.add(onBFrames)

@@ -111,14 +111,19 @@ export class Whep {
 	}
 
 	async #create(context: Context): Promise<void> {
-		const {readRequest, maxViewers, transcode, iceServers, webrtc, log} = this.#options
-		if (this.#closed) throw new SluiceError('shutting_down', 'the server is shutting down')
+		const {readRequest, transcode, iceServers, webrtc, log} = this.#options
+		this.#requirePlace()
 		const offer = readOffer(await readBody(context, offerType))
-		if (this.#sessions.size >= maxViewers) throw new SluiceError('over_capacity', `${maxViewers} viewers watch over WebRTC already; --max-webrtc-viewers allows no more`)
 		// Its start takes as long as the camera's.
 		webrtc.engine()
 		const {query} = context
 		const request = await readRequest({...query, pipeline: query['pipeline'] ?? plainTemplate})
+		if (context.res.destroyed) {
+			context.respond = false
+			return
+		}
+		// Others have come, or the server has begun to stop, while this was read.
+		this.#requirePlace()
 		if (request.images) throw new SluiceError('bad_request', `the template ${request.plain.template} gives images, and this address sends coded video`)
 		const id = randomBytes(18).toString('base64url')
 		const etag = `"${randomBytes(9).toString('base64url')}"`
@@ -143,6 +148,13 @@ export class Whep {
 		context.set('ETag', etag)
 		if (iceServers.length > 0) context.set('Link', iceServers.map(server => iceServerLink(server, Date.now() / 1000)))
 		context.body = answer
+	}
+
+	/** @throws SluiceError `shutting_down`, `over_capacity` */
+	#requirePlace(): void {
+		const {maxViewers} = this.#options
+		if (this.#closed) throw new SluiceError('shutting_down', 'the server is shutting down')
+		if (this.#sessions.size >= maxViewers) throw new SluiceError('over_capacity', `${maxViewers} viewers watch over WebRTC already; --max-webrtc-viewers allows no more`)
 	}
 
 	#tell(context: Context, error: SluiceError): void {
