@@ -1,0 +1,19 @@
+import {once} from 'node:events'
+import net from 'node:net'
+import test from 'ava'
+import {startCamera} from './processes.js'
+
+test('the camera’s lines stay whole, however many viewers come and go at once', async t => {
+	const camera = await startCamera(t)
+	const count = 300
+	const visit = async () => {
+		const socket = net.connect(camera.port, '127.0.0.1')
+		await once(socket, 'connect')
+		socket.destroy()
+	}
+	for (let index = 0; index < count / 10; index++) await Promise.all(Array.from({length: 10}, visit))
+	// A line that two threads wrote into each other does not parse, and ends this file.
+	const said = (event: string) => camera.lines.filter(line => line['event'] === event).length
+	await camera.line(() => said('connected') === count && said('closed') === count)
+	t.deepEqual(camera.text, [])
+})
