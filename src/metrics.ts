@@ -3,8 +3,9 @@ import type {Adaptive} from './adaptive.js'
 import type {ErrorCode} from './errors.js'
 import type {StreamState} from './stream.js'
 import type {FrameMeter} from './viewer.js'
+import type {FrameCounts} from './webrtc-messages.js'
 
-const outputs = ['websocket', 'mjpeg'] as const
+const outputs = ['websocket', 'mjpeg', 'whep'] as const
 const streamStates: readonly StreamState[] = ['starting', 'playing', 'retrying', 'closed', 'failed']
 
 export type OutputName = (typeof outputs)[number]
@@ -29,7 +30,7 @@ export interface ViewerMeter extends FrameMeter {
 /** What the server tells of itself, for Prometheus. No label says anything of a camera or a viewer. */
 export class Metrics {
 	#registry = new Registry()
-	#viewers: Record<OutputName, number> = {websocket: 0, mjpeg: 0}
+	#viewers: Record<OutputName, number> = {websocket: 0, mjpeg: 0, whep: 0}
 	#adaptive = new Set<Adaptive>()
 	#framesSent = this.#counter('frames_sent_total', 'Frames handed to viewers\' connections', ['output'])
 	#framesDropped = this.#counter('frames_dropped_total', 'Frames that viewers missed, for they or their links were too slow', ['output'])
@@ -73,11 +74,8 @@ export class Metrics {
 		let open = true
 		this.#viewers[output]++
 		return {
-			sent: bytes => {
-				this.#framesSent.inc({output})
-				this.#bytesSent.inc({output}, bytes)
-			},
-			dropped: frames => { this.#framesDropped.inc({output}, frames) },
+			sent: bytes => { this.counted(output, {frames: 1, bytes, dropped: 0}) },
+			dropped: frames => { this.counted(output, {frames: 0, bytes: 0, dropped: frames}) },
 			failed: code => { this.failed(code) },
 			adapts: adaptive => {
 				own = adaptive
@@ -91,6 +89,13 @@ export class Metrics {
 				if (own) this.#adaptive.delete(own)
 			}
 		}
+	}
+
+	/** So much more was sent to viewers and dropped for them. */
+	counted(output: OutputName, {frames, bytes, dropped}: FrameCounts): void {
+		this.#framesSent.inc({output}, frames)
+		this.#bytesSent.inc({output}, bytes)
+		this.#framesDropped.inc({output}, dropped)
 	}
 
 	failed(code: ErrorCode): void {

@@ -9,7 +9,7 @@ import {Socket} from 'node:net'
 import process from 'node:process'
 import {Worker as Thread} from 'node:worker_threads'
 import type {Element, Pipeline} from 'gstreamer-superficial'
-import {frameHead, framePipeFd} from './frame-pipe.js'
+import {framePipeFd, writeToPipe} from './frame-pipe.js'
 import {collectFrames} from './garbage.js'
 import {isKeyFrame} from './h264.js'
 import {Mp4Muxer} from './mp4-muxer.js'
@@ -25,6 +25,11 @@ const stopTimeoutMs = 1000
 const maxMemoryBytes = 2 ** 30
 /** A broken stream may have one with each packet; the server keeps the first few. */
 const maxWarningsPerSecond = 20
+/**
+ * How long stopping waits for rtspsrc to say good-bye, in nanoseconds. Its default, 100 ms, is too short for a machine that is
+ * busy: a camera would keep the session of a viewer who has left until it times out.
+ */
+const teardownTimeoutNs = 400e6
 
 const framePipe = new Socket({fd: framePipeFd, readable: false, writable: true})
 let pipeline: Pipeline | undefined
@@ -63,10 +68,7 @@ function send(message: FromWorker): void {
 
 function sendFrame(frame: Extract<FromWorker, {type: 'frame'}>, done: () => void): void {
 	if (stopping) return
-	framePipe.cork()
-	framePipe.write(frameHead(frame))
-	framePipe.write(frame.data, error => { if (!error) done() })
-	framePipe.uncork()
+	writeToPipe(framePipe, frame, error => { if (!error) done() })
 }
 
 function start({launch, source}: Extract<ToWorker, {type: 'start'}>): void {
@@ -133,6 +135,7 @@ function setSource(src: Element, {location, user, password}: {location: string; 
 	if (location !== '') src['location'] = location
 	if (user !== undefined) src['user-id'] = user
 	if (password !== undefined) src['user-pw'] = password
+	if ('teardown-timeout' in src) src['teardown-timeout'] = teardownTimeoutNs
 }
 
 /** Pulls the next frame only when this one was written to the pipe, so pressure stays in the appsink. */

@@ -1,6 +1,7 @@
 import {cameraFailure} from './camera-failure.js'
 import type {CameraSource} from './camera-source.js'
 import {SluiceError} from './errors.js'
+import {maxFrameBytes} from './frame-pipe.js'
 import type {Logger} from './log.js'
 import {RateLimit} from './rate-limit.js'
 import {whyUnreachable} from './reachability.js'
@@ -9,7 +10,6 @@ import type {BusMessage, Caps, FromWorker, PropertyValue} from './worker-message
 
 /** Bounds that no camera reaches: beyond them the worker itself is broken. */
 const maxFramesPerSecond = 1000
-const maxFrameBytes = 64 * 1024 * 1024
 const maxWarnings = 16
 /** A failure that came later than this was a wait for an answer already; asking again would only add to it. */
 const quickFailureMs = 1000

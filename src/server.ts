@@ -86,10 +86,10 @@ export class Server {
 			workers: () => ({running: this.#pool.running, spare: this.#pool.spare})
 		})
 		if (share) this.#whyNotAdaptive = 'viewers share pipelines on this server (--share), and one\'s slow link must not spoil the others\' picture'
-		this.#webrtc = new WebRtc({path: webrtcWorker, host: config.host, port: config.webrtcPort, log})
+		this.#webrtc = new WebRtc({path: webrtcWorker, host: config.host, port: config.webrtcPort, onCounted: counts => { this.#metrics.counted('whep', counts) }, log})
 		const {webrtcHosts: hosts, webrtcTranscode: transcode, maxWebrtcViewers: maxViewers, iceServers} = config
 		const readRequest = async (query: Query) => readStreamRequest(query, this.#templates, config, 'it is for WebSockets and MJPEG over HTTP')
-		this.#whep = new Whep({readRequest, streams: this.#streams, webrtc: this.#webrtc, maxViewers, transcode, hosts, iceServers, openTimeoutMs, log})
+		this.#whep = new Whep({readRequest, metrics: this.#metrics, streams: this.#streams, webrtc: this.#webrtc, maxViewers, transcode, hosts, iceServers, openTimeoutMs, log})
 		const answer = this.#app().callback()
 		this.#http = http.createServer((request, response) => void answer(request, response))
 		this.#http.on('upgrade', (request: http.IncomingMessage, socket: Socket, head: Buffer) => {

@@ -82,7 +82,7 @@ export type SendCoded = (data: Buffer, timestampMs: number) => void
  * live frames wait behind it. What waits is bounded by what is kept: a key frame that comes meanwhile takes its place.
  */
 export class Feed {
-	readonly counters: SessionCounters = {sent: 0, dropped: 0, asked: 0, replays: 0}
+	readonly counters: SessionCounters = {sent: 0, bytes: 0, dropped: 0, asked: 0, replays: 0}
 	#send: SendCoded
 	#waiting: {frame: CodedFrame; timestampMs: number}[] = []
 	#waitingBytes = 0
@@ -170,6 +170,7 @@ export class Feed {
 	#emit({data}: CodedFrame, timestampMs: number): void {
 		this.#lastTimestampMs = Math.max(timestampMs, this.#lastTimestampMs + replayFrameMs)
 		this.counters.sent++
+		this.counters.bytes += data.byteLength
 		this.#send(data, this.#lastTimestampMs)
 	}
 

@@ -1,4 +1,4 @@
-/** What the server and the WebRTC worker say to each other, over Node's IPC channel with `advanced` serialization. */
+/** What the server and the WebRTC worker say to each other, over Node's IPC channel; frames go on a pipe, see frame-pipe.ts. */
 
 export type ToWebRtcWorker =
 	/** Sent once, to a worker that said `ready`: the UDP port for all viewers, 0 for a free one, and the address if not every one. */
@@ -8,12 +8,15 @@ export type ToWebRtcWorker =
 	/** A candidate of the viewer's, without `a=`. */
 	| {type: 'candidate'; session: string; mid: string; candidate: string}
 	| {type: 'close'; session: string}
-	/** One access unit of a source, once for all of its viewers. `fresh` is the first of a stream that was interrupted. */
-	| {type: 'frame'; source: number; timeMs: number; keyFrame: boolean; fresh: boolean; data: Uint8Array}
-	/** The source has no viewers any more. */
-	| {type: 'forget'; source: number}
 	/** Ends every peer connection and the process. */
 	| {type: 'stop'}
+
+/** On the frame pipe, in one order. */
+export type OnWebRtcPipe =
+	/** One access unit of a source, once for all of its viewers. `fresh` is the first of a stream that was interrupted. */
+	| {type: 'frame'; source: number; timeMs: number; keyFrame: boolean; fresh: boolean; data: Uint8Array}
+	/** The source has no viewers any more: no frame of it follows. */
+	| {type: 'forget'; source: number; data?: Uint8Array}
 
 export type FromWebRtcWorker =
 	/** The WebRTC library is loaded. */
@@ -29,13 +32,26 @@ export type FromWebRtcWorker =
 	| {type: 'connected'; session: string}
 	/** The session is over: the viewer left, was lost, never came, or `close` was received. Sent once for each that was opened. */
 	| {type: 'closed'; session: string; reason: string; counters: SessionCounters}
+	/** What was sent to all viewers since the last such message: once a second, where there is anything to tell. */
+	| ({type: 'counted'} & FrameCounts)
 	/** A viewer lost its picture; a new key frame of the camera's would help. */
 	| {type: 'key-frame-wanted'; source: number}
+
+/** What became of all viewers' frames. */
+export interface FrameCounts {
+	/** Frames that were sent, and their bytes. */
+	frames: number
+	bytes: number
+	/** Frames that never will be sent. */
+	dropped: number
+}
 
 /** What became of one viewer's frames. */
 export interface SessionCounters {
 	/** Frames that were handed to the library, those of replays included. */
 	sent: number
+	/** Their bytes. */
+	bytes: number
 	/** Frames that never will be. */
 	dropped: number
 	/** How often the viewer asked for a key frame. */

@@ -2,7 +2,7 @@ import {BFrameFinder} from './b-frames.js'
 import {codecString} from './codec-string.js'
 import {SluiceError} from './errors.js'
 import type {Frame} from './pipeline.js'
-import type {ToWebRtcWorker} from './webrtc-messages.js'
+import type {OnWebRtcPipe} from './webrtc-messages.js'
 
 /** Whether a camera sends B-frames is known after so many frames, or so long after the first. Two B-frames come third and fourth. */
 const decisiveFrames = 5
@@ -14,8 +14,8 @@ const keyFrameEveryMs = 1000
 
 export interface WebRtcSourceOptions {
 	id: number
-	/** @returns false where the channel to the worker is full */
-	send: (frame: Extract<ToWebRtcWorker, {type: 'frame'}>) => boolean
+	/** @returns false where the pipe to the worker is full */
+	send: (frame: Extract<OnWebRtcPipe, {type: 'frame'}>) => boolean
 	/** Asks the stream's encoder for a key frame. */
 	requestKeyFrame: () => void
 	/** Called when nobody holds the source any more. */
@@ -24,7 +24,7 @@ export interface WebRtcSourceOptions {
 
 /**
  * A stream's coded video on its way into the WebRTC worker: once, however many sessions watch. Each session offers it what
- * it receives itself, so that it matters to none of them who was first and who leaves. When the channel is full, frames are
+ * it receives itself, so that it matters to none of them who was first and who leaves. When the pipe is full, frames are
  * dropped up to the next key frame, and counted.
  */
 export class WebRtcSource {

@@ -7,13 +7,15 @@
 import {createSocket} from 'node:dgram'
 import {lookup} from 'node:dns/promises'
 import {once} from 'node:events'
-import {isIP} from 'node:net'
+import {isIP, Socket} from 'node:net'
 import process from 'node:process'
 import {Worker as Thread} from 'node:worker_threads'
 import type * as NodeDataChannel from 'node-datachannel'
+import {framePipeFd, PipeReader} from './frame-pipe.js'
+import {collectFrames} from './garbage.js'
 import {asksForKeyFrame} from './rtcp.js'
 import {Feed, Source} from './webrtc-feed.js'
-import type {FromWebRtcWorker, SessionCounters, ToWebRtcWorker} from './webrtc-messages.js'
+import type {FrameCounts, FromWebRtcWorker, OnWebRtcPipe, SessionCounters, ToWebRtcWorker} from './webrtc-messages.js'
 
 /** How long stopping may take before the process kills itself. */
 const stopTimeoutMs = 1000
@@ -25,6 +27,7 @@ const gatherTimeoutMs = 3000
 /** RTP packets that are kept for viewers that lost some: 2.5 s of 4 Mbit/s, and 1.2 MB for each viewer. */
 const resendPackets = 1024
 const clockRate = 90_000
+const countEveryMs = 1000
 /** Names this sender in RTCP; each session has an SSRC of its own. */
 const canonicalName = 'sluice'
 
@@ -32,6 +35,8 @@ type Library = typeof NodeDataChannel
 
 const sources = new Map<number, Source>()
 const sessions = new Map<string, Session>()
+/** Of sessions that have ended. */
+let unreported: FrameCounts = {frames: 0, bytes: 0, dropped: 0}
 let library: Library | undefined
 let bindAddress: string | undefined
 let port = 0
@@ -75,6 +80,8 @@ class Session {
 	#answered = false
 	#connected = false
 	#closed = false
+	/** What the server was told of the counters. */
+	#told = {sent: 0, bytes: 0, dropped: 0}
 
 	/** @throws Error in the library's words */
 	constructor(ndc: Library, connection: NodeDataChannel.PeerConnection, {session, source, mid, payloadType, fmtp, ssrc, playoutDelayId}: Open) {
@@ -113,9 +120,19 @@ class Session {
 		}
 	}
 
+	/** Adds what came since the last call. */
+	count(counted: FrameCounts): void {
+		const {sent, bytes, dropped} = this.#feed.counters
+		counted.frames += sent - this.#told.sent
+		counted.bytes += bytes - this.#told.bytes
+		counted.dropped += dropped - this.#told.dropped
+		this.#told = {sent, bytes, dropped}
+	}
+
 	close(reason: string): void {
 		if (this.#closed) return
 		this.#closed = true
+		this.count(unreported)
 		clearTimeout(this.#timer)
 		sessions.delete(this.#id)
 		this.#source.detach(this.#feed)
@@ -195,7 +212,7 @@ function open(ndc: Library, message: Open): void {
 		if (session) session.close(wordsOf(error))
 		else {
 			connection.close()
-			send({type: 'closed', session: message.session, reason: wordsOf(error), counters: {sent: 0, dropped: 0, asked: 0, replays: 0}})
+			send({type: 'closed', session: message.session, reason: wordsOf(error), counters: {sent: 0, bytes: 0, dropped: 0, asked: 0, replays: 0}})
 		}
 	}
 }
@@ -217,22 +234,41 @@ async function listen(host: string | undefined, wanted: number): Promise<void> {
 	}
 }
 
+/** One message for all sessions: their number costs nothing here. */
+function reportCounts(): void {
+	const counted = unreported
+	unreported = {frames: 0, bytes: 0, dropped: 0}
+	for (const session of sessions.values()) session.count(counted)
+	if (counted.frames + counted.dropped > 0) send({type: 'counted', ...counted})
+}
+
 function wordsOf(error: unknown): string {
 	return error instanceof Error ? error.message : String(error)
 }
 
 function onMessage(ndc: Library, message: ToWebRtcWorker): void {
-	if (message.type === 'frame') {
-		const {source, timeMs, keyFrame, fresh, data} = message
-		sourceOf(source).add({timeMs, keyFrame, data: Buffer.from(data.buffer, data.byteOffset, data.byteLength)}, fresh)
-	} else if (message.type === 'open') open(ndc, message)
+	if (message.type === 'open') open(ndc, message)
 	else if (message.type === 'candidate') sessions.get(message.session)?.addCandidate(message.candidate, message.mid)
 	else if (message.type === 'close') sessions.get(message.session)?.close('asked for')
-	else if (message.type === 'forget') sources.delete(message.source)
 	else if (message.type === 'listen') void listen(message.address, message.port)
 	else shutdown(0)
 }
 
+function onPipeMessage(message: OnWebRtcPipe): void {
+	if (message.type === 'forget') {
+		sources.delete(message.source)
+		return
+	}
+	const {source, timeMs, keyFrame, fresh, data} = message
+	collectFrames(data.byteLength)
+	sourceOf(source).add({timeMs, keyFrame, data: Buffer.from(data.buffer, data.byteOffset, data.byteLength)}, fresh)
+}
+
+const framePipe = new Socket({fd: framePipeFd, readable: true, writable: false})
+const pipeReader = new PipeReader<OnWebRtcPipe>(onPipeMessage)
+framePipe.on('data', (chunk: Buffer) => { pipeReader.read(chunk) })
+// The server is gone, or it gave this worker up.
+framePipe.on('error', () => { shutdown(1) })
 process.on('disconnect', () => { shutdown(0) })
 process.on('SIGTERM', () => { shutdown(0) })
 // A Ctrl-C reaches the whole process group; the server decides when its workers end.
@@ -247,6 +283,7 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
 try {
 	const ndc = await import('node-datachannel')
 	library = ndc
+	setInterval(reportCounts, countEveryMs)
 	process.on('message', (message: ToWebRtcWorker) => { onMessage(ndc, message) })
 	send({type: 'ready'})
 } catch (error) {

@@ -2,11 +2,11 @@ import {randomInt} from 'node:crypto'
 import {SluiceError} from './errors.js'
 import type {Logger} from './log.js'
 import {engineOffer, type EngineAnswer, type Offer, readEngineAnswer} from './sdp.js'
-import type {FromWebRtcWorker, SessionCounters, ToWebRtcWorker} from './webrtc-messages.js'
+import type {FrameCounts, FromWebRtcWorker, OnWebRtcPipe, SessionCounters, ToWebRtcWorker} from './webrtc-messages.js'
 import {WebRtcSource} from './webrtc-source.js'
 import {Worker} from './worker.js'
 
-/** Bytes that may wait in the channel to the worker: all that a stream keeps for a late viewer, and half as much again. */
+/** Bytes that may wait in the pipe to the worker: all that a stream keeps for a late viewer, and half as much again. */
 const maxQueuedBytes = 24 * 1024 * 1024
 /** An answer takes some 10 ms. A worker that gives none in this time hangs. */
 const answerTimeoutMs = 5000
@@ -23,6 +23,8 @@ export interface WebRtcOptions {
 	host: string
 	/** 0 takes a free one. */
 	port: number
+	/** Told about once a second what was sent to viewers meanwhile. */
+	onCounted: (counts: FrameCounts) => void
 	log: Logger
 }
 
@@ -127,7 +129,7 @@ interface Opening {
 export class WebRtcEngine {
 	/** Resolves when the worker has ended, whatever the reason. */
 	readonly ended: Promise<EngineEnd>
-	#worker: Worker<ToWebRtcWorker, FromWebRtcWorker>
+	#worker: Worker<ToWebRtcWorker, FromWebRtcWorker, OnWebRtcPipe>
 	#listening: Promise<number>
 	#peers = new Map<string, PeerListener>()
 	#opening = new Map<string, Opening>()
@@ -136,7 +138,7 @@ export class WebRtcEngine {
 	#queuedBytes = 0
 	#failure: {reason: string; unavailable: boolean} | undefined
 
-	constructor({path, host, port, log}: WebRtcOptions) {
+	constructor({path, host, port, onCounted, log}: WebRtcOptions) {
 		this.#worker = new Worker(path, log)
 		const worker = this.#worker
 		this.#listening = new Promise((resolve, reject) => {
@@ -146,6 +148,7 @@ export class WebRtcEngine {
 					resolve(message.port)
 				} else if (message.type === 'not-listening') this.#fail(`UDP port ${port} cannot be had: ${message.message}`)
 				else if (message.type === 'unavailable') this.#fail(message.message, true)
+				else if (message.type === 'counted') onCounted(message)
 				else this.#onMessage(message)
 			}
 			worker.ready.then(
@@ -160,7 +163,7 @@ export class WebRtcEngine {
 			this.#failure ??= {reason: spawnError ?? `the worker died: ${signal ?? `exit code ${code ?? 'none'}`}`, unavailable: false}
 			for (const {reject} of this.#opening.values()) reject(this.#error())
 			this.#opening.clear()
-			for (const {onClosed} of this.#peers.values()) onClosed(this.#failure.reason, {sent: 0, dropped: 0, asked: 0, replays: 0})
+			for (const {onClosed} of this.#peers.values()) onClosed(this.#failure.reason, {sent: 0, bytes: 0, dropped: 0, asked: 0, replays: 0})
 			this.#peers.clear()
 			return {expected: expected && !this.#failure.unavailable, ...this.#failure}
 		})
@@ -178,7 +181,7 @@ export class WebRtcEngine {
 			requestKeyFrame: () => { stream.requestKeyFrame() },
 			onUnused: () => {
 				this.#sources.delete(stream)
-				this.#worker.send({type: 'forget', source: source.id})
+				this.#worker.sendOnPipe({type: 'forget', source: source.id})
 			}
 		})
 		this.#sources.set(stream, source)
@@ -239,11 +242,11 @@ export class WebRtcEngine {
 		}
 	}
 
-	#sendFrame(frame: Extract<ToWebRtcWorker, {type: 'frame'}>): boolean {
+	#sendFrame(frame: Extract<OnWebRtcPipe, {type: 'frame'}>): boolean {
 		const bytes = frame.data.byteLength
 		if (this.#queuedBytes + bytes > maxQueuedBytes) return false
 		this.#queuedBytes += bytes
-		return this.#worker.send(frame, () => { this.#queuedBytes -= bytes })
+		return this.#worker.sendOnPipe(frame, () => { this.#queuedBytes -= bytes })
 	}
 
 	/** The first reason wins. */

@@ -1,8 +1,8 @@
 import {type ChildProcess, fork} from 'node:child_process'
 import {once} from 'node:events'
 import process from 'node:process'
-import type {Readable} from 'node:stream'
-import {FrameReader, framePipeFd} from './frame-pipe.js'
+import type {Duplex, Readable} from 'node:stream'
+import {framePipeFd, type PipeMessage, PipeReader, writeToPipe} from './frame-pipe.js'
 import {collectFrames} from './garbage.js'
 import type {Logger} from './log.js'
 import {RateLimit} from './rate-limit.js'
@@ -12,8 +12,6 @@ import type {FromWorker, ToWorker} from './worker-messages.js'
 const termAfterMs = 500
 const killAfterMs = 800
 const readyTimeoutMs = 20_000
-/** No camera's picture is so large: beyond it the worker itself is broken. */
-const maxFrameBytes = 64 * 1024 * 1024
 const maxLineLength = 2000
 /** Of a line whose end has not come. */
 const maxUnfinishedLength = 64 * 1024
@@ -31,9 +29,10 @@ export interface WorkerExit {
 
 /**
  * A worker process, from spawn to exit. Ready is a message of its own, not a successful spawn. `To` and `From` are the
- * messages that it takes and sends; every worker takes `stop`, and sends `ready`.
+ * messages that it takes and sends, `OnPipe` those that it takes on the frame pipe; every worker takes `stop`, and sends
+ * `ready`.
  */
-export class Worker<To extends {type: string} = ToWorker, From extends {type: string} = FromWorker> {
+export class Worker<To extends {type: string} = ToWorker, From extends {type: string} = FromWorker, OnPipe extends PipeMessage = never> {
 	/** Resolves when its library is loaded; rejects, with the worker's last words, when it ends before that. */
 	readonly ready: Promise<void>
 	readonly exited: Promise<WorkerExit>
@@ -41,6 +40,7 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 	/** Takes secrets out of what the worker writes to standard error, before it is logged. */
 	redact = (text: string): string => text
 	#child: ChildProcess
+	#framePipe: Duplex | undefined
 	#log: Logger
 	#lastLine = ''
 	#closing = false
@@ -63,8 +63,8 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 		this.ready.catch(() => undefined)
 		if (this.#child.stderr) this.#logLines(this.#child.stderr)
 		// There are no pipes where there is no process.
-		const framePipe = this.#child.pid === undefined ? undefined : this.#child.stdio[framePipeFd]
-		if (framePipe) this.#readFrames(framePipe as Readable)
+		if (this.#child.pid !== undefined) this.#framePipe = this.#child.stdio[framePipeFd] as Duplex
+		if (this.#framePipe) this.#readFrames(this.#framePipe)
 	}
 
 	get pid(): number | undefined {
@@ -79,6 +79,17 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 		if (!this.#child.connected) return false
 		// The callback takes the error that would be thrown as an event otherwise; the exit says what happened.
 		this.#child.send(message, done)
+		return true
+	}
+
+	/**
+	 * Sends a message on the frame pipe, which keeps its own order.
+	 * @param done called when the pipe has taken it, or cannot
+	 * @returns false where the worker is gone already, which `exited` tells too
+	 */
+	sendOnPipe(message: OnPipe, done: () => void = () => undefined): boolean {
+		if (!this.#framePipe?.writable) return false
+		writeToPipe(this.#framePipe, message, done)
 		return true
 	}
 
@@ -135,11 +146,11 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 		})
 	}
 
-	#readFrames(pipe: Readable): void {
-		const reader = new FrameReader(maxFrameBytes, frame => {
+	#readFrames(pipe: Duplex): void {
+		// Only a worker whose messages have frames writes there.
+		const reader = new PipeReader<From & PipeMessage>(frame => {
 			collectFrames(frame.data.byteLength)
-			// Only a worker whose messages have frames writes there.
-			this.onMessage?.(frame as unknown as From)
+			this.onMessage?.(frame)
 		})
 		pipe.on('data', (chunk: Buffer) => {
 			try {

@@ -24,6 +24,7 @@ test('counters add up, gauges say what is, and a viewer that closes twice has go
 	one.failed('camera_lost')
 	metrics.failed('camera_lost')
 	metrics.retried()
+	metrics.counted('whep', {frames: 30, bytes: 900, dropped: 2})
 	other.close()
 	other.close()
 	const read = samples(await metrics.text())
@@ -39,6 +40,10 @@ test('counters add up, gauges say what is, and a viewer that closes twice has go
 		'sluice_frames_sent_total{output="mjpeg"}': 0,
 		'sluice_frames_dropped_total{output="websocket"}': 3,
 		'sluice_bytes_sent_total{output="websocket"}': 1500,
+		'sluice_viewers{output="whep"}': 0,
+		'sluice_frames_sent_total{output="whep"}': 30,
+		'sluice_bytes_sent_total{output="whep"}': 900,
+		'sluice_frames_dropped_total{output="whep"}': 2,
 		'sluice_failures_total{code="camera_lost"}': 2,
 		'sluice_retries_total': 1,
 		'sluice_adaptive_viewers': 1,

@@ -301,6 +301,25 @@ test.serial('a WebRTC worker that is killed ends its sessions, and another serve
 	await until(async () => (await offer(url, chromiumOffer)).status === 201, 5000, 'a third worker')
 })
 
+test.serial('GET /metrics counts viewers over WebRTC, what they are sent, and what fails', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t)])
+	const sample = async (name: string) => {
+		const text = await (await fetch(`${sluice.http}/metrics`)).text()
+		return Number(text.split('\n').find(line => line.startsWith(`${name} `))?.split(' ')[1])
+	}
+	const client = watch(t, whepUrl(sluice, {rtsp_url: camera.url('/h264')}))
+	await pictures(client, 25)
+	t.is(await sample('sluice_viewers{output="whep"}'), 1)
+	await until(async () => await sample('sluice_frames_sent_total{output="whep"}') >= 25, 3000, 'frames are counted')
+	t.true(await sample('sluice_bytes_sent_total{output="whep"}') > 25_000)
+	client.tell('delete')
+	const gone = await sluice.line(line => line['msg'] === 'viewer gone')
+	t.is(await sample('sluice_viewers{output="whep"}'), 0)
+	await until(async () => await sample('sluice_frames_sent_total{output="whep"}') === gone['sent'] && await sample('sluice_bytes_sent_total{output="whep"}') === gone['bytes'], 3000, 'none is counted twice, and none left out')
+	t.is((await offer(whepUrl(sluice, {rtsp_url: camera.url('/nothing')}), chromiumOffer)).status, 409)
+	t.is(await sample('sluice_failures_total{code="camera_not_found"}'), 1)
+})
+
 test.serial('a viewer that never connects is gone after 15 seconds', async t => {
 	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t)])
 	t.is((await offer(whepUrl(sluice, {rtsp_url: camera.url('/h264')}), chromiumOffer)).status, 201)

@@ -3,6 +3,7 @@ import {isIP} from 'node:net'
 import {CodecMemory} from '../codec-memory.js'
 import {asSluiceError, SluiceError} from '../errors.js'
 import type {Logger} from '../log.js'
+import type {ViewerMeter} from '../metrics.js'
 import type {Frame} from '../pipeline.js'
 import {type Fragment, hostCandidate, type Offer, writeAnswer} from '../sdp.js'
 import type {Stream, Subscriber} from '../stream.js'
@@ -29,6 +30,8 @@ export interface WhepSessionOptions {
 	openTimeoutMs: number
 	streams: Streams
 	webrtc: WebRtc
+	/** Frames are counted where they are sent, in the WebRTC worker. */
+	meter: ViewerMeter
 	log: Logger
 }
 
@@ -186,6 +189,7 @@ export class WhepSession {
 			return
 		}
 		this.#log.warn({code: error.code, detail: error.detail}, 'failed')
+		this.#options.meter.failed(error.code)
 		this.#fail(error)
 	}
 

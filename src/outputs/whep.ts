@@ -5,6 +5,7 @@ import {CodecMemory} from '../codec-memory.js'
 import {asSluiceError, errorBody, type ErrorCode, errorTable, SluiceError} from '../errors.js'
 import {type IceServer, iceServerLink} from '../ice-servers.js'
 import type {Logger} from '../log.js'
+import type {Metrics} from '../metrics.js'
 import {publicUrl} from '../public-url.js'
 import {readFragment, readOffer} from '../sdp.js'
 import type {Query, StreamRequest} from '../stream-request.js'
@@ -30,6 +31,7 @@ const streamCodes: readonly ErrorCode[] = [...offCodes, 'camera_unauthorized', '
 export interface WhepOptions {
 	/** Reads a query as every output does. */
 	readRequest: (query: Query) => Promise<StreamRequest>
+	metrics: Metrics
 	streams: Streams
 	webrtc: WebRtc
 	maxViewers: number
@@ -69,6 +71,7 @@ export class Whep {
 			else await this.#session(context, id)
 		} catch (thrown) {
 			const error = asSluiceError(thrown)
+			this.#options.metrics.failed(error.code)
 			if (error.code === 'internal_error') this.#options.log.error({err: thrown, method: context.method}, 'request failed')
 			this.#tell(context, error)
 		}
@@ -111,7 +114,7 @@ export class Whep {
 	}
 
 	async #create(context: Context): Promise<void> {
-		const {readRequest, transcode, iceServers, webrtc, log} = this.#options
+		const {readRequest, metrics, transcode, iceServers, webrtc, log} = this.#options
 		this.#requirePlace()
 		const offer = readOffer(await readBody(context, offerType))
 		// Its start takes as long as the camera's.
@@ -127,9 +130,11 @@ export class Whep {
 		if (request.images) throw new SluiceError('bad_request', `the template ${request.plain.template} gives images, and this address sends coded video`)
 		const id = randomBytes(18).toString('base64url')
 		const etag = `"${randomBytes(9).toString('base64url')}"`
+		const meter = metrics.viewer('whep')
 		const session = new WhepSession({
 			...this.#options,
 			id,
+			meter,
 			offer,
 			request,
 			unplayable: this.#unplayable,
@@ -137,7 +142,10 @@ export class Whep {
 			log: log.child({viewer: `${context.req.socket.remoteAddress ?? '?'}:${context.req.socket.remotePort ?? '?'}`})
 		})
 		this.#sessions.set(id, {session, etag})
-		void session.closed.then(() => { this.#sessions.delete(id) })
+		void session.closed.then(() => {
+			this.#sessions.delete(id)
+			meter.close()
+		})
 		// A viewer that does not wait for its answer knows no session that it could end.
 		const onGone = () => { if (!context.res.writableFinished) void session.close() }
 		context.res.once('close', onGone)
