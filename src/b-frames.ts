@@ -14,6 +14,8 @@ const maxParameterSets = 64
 export class BFrameFinder {
 	/** Undefined until a slice could be read. */
 	found: boolean | undefined
+	/** Whether the stream itself says that no picture waits for a later one. Many cameras' H.264 does. */
+	ruledOut = false
 	#codec: NalCodec
 	#order = new PictureOrder()
 
@@ -29,6 +31,7 @@ export class BFrameFinder {
 	add(accessUnit: Uint8Array): void {
 		if (this.found) return
 		for (const unit of nalUnits(accessUnit, this.#codec)) {
+			if (this.#codec === 'H264' && unit.type === 7) this.ruledOut = keepsOrder(accessUnit, unit)
 			const waits = this.#codec === 'H264' ? isBSlice(accessUnit, unit) : this.#order.waits(accessUnit, unit)
 			this.found = waits ?? this.found
 			if (waits) return
@@ -43,6 +46,30 @@ function isBSlice(data: Uint8Array, {type, start, end}: NalUnit): boolean | unde
 	bits.exponential() // first_mb_in_slice
 	const sliceType = bits.exponential()
 	return bits.overrun || sliceType > 9 ? undefined : sliceType % 5 === 1
+}
+
+/** Profiles whose SPS says more before the picture order, [ITU-T H.264 7.3.2.1.1]. */
+const highProfiles: readonly number[] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135]
+
+/**
+ * Whether an SPS allows no other order of showing pictures than that of coding them: by its profile, baseline, or by a picture
+ * order count of type 2. One with scaling lists, which are rare, is not read so far.
+ */
+function keepsOrder(data: Uint8Array, {start, end}: NalUnit): boolean {
+	const bits = new BitReader(data, start + 1, end)
+	const profile = bits.read(8)
+	bits.skip(16) // constraints, level_idc
+	bits.exponential() // seq_parameter_set_id
+	if (highProfiles.includes(profile)) {
+		if (bits.exponential() === 3) bits.skip(1) // chroma_format_idc, separate_colour_plane_flag
+		bits.exponential() // bit_depth_luma_minus8
+		bits.exponential() // bit_depth_chroma_minus8
+		bits.skip(1) // qpprime_y_zero_transform_bypass_flag
+		if (bits.read(1) === 1) return false // seq_scaling_matrix_present_flag
+	}
+	bits.exponential() // log2_max_frame_num_minus4
+	const orderType = bits.exponential()
+	return !bits.overrun && (profile === 66 || orderType === 2)
 }
 
 /** Follows the picture order count of an H.265 stream's base layer. */

@@ -1,5 +1,4 @@
 import {BFrameFinder} from './b-frames.js'
-import {codecString} from './codec-string.js'
 import {SluiceError} from './errors.js'
 import type {Frame} from './pipeline.js'
 import type {OnWebRtcPipe} from './webrtc-messages.js'
@@ -101,7 +100,7 @@ export class WebRtcSource {
 		if (!taken) this.dropped++
 	}
 
-	#judge({caps, data, keyFrame}: Frame): void {
+	#judge({caps, data}: Frame): void {
 		if (this.#frames >= watchedFrames) return
 		if (this.#frames++ === 0) {
 			if (caps['name'] !== 'video/x-h264' || caps['stream-format'] !== 'byte-stream') {
@@ -113,9 +112,7 @@ export class WebRtcSource {
 		const before = this.#finder.found
 		this.#finder.add(data)
 		if (this.#finder.found && this.#decided && !before) for (const tell of this.onBFrames) tell()
-		// Baseline has no B-frames.
-		const baseline = keyFrame && !this.#decided && codecString(data)?.startsWith('avc1.42') === true
-		if (this.#finder.found || baseline || this.#frames >= decisiveFrames) this.#decide()
+		if (this.#finder.found || this.#finder.ruledOut || this.#frames >= decisiveFrames) this.#decide()
 	}
 
 	#decide(): void {

@@ -61,6 +61,20 @@ test('B-frames: H.264, as x264 begins its frames', t => {
 	t.is(bFrames('H264', ['41'], ['4100'], ['4180'], ['410000000000000000']), undefined, 'no readable slice')
 })
 
+test('B-frames are ruled out where H.264 says so itself', t => {
+	const ruledOut = (sps: string) => {
+		const finder = new BFrameFinder('H264')
+		finder.add(accessUnit([...Buffer.from(sps, 'hex')]))
+		return finder.ruledOut
+	}
+	t.true(ruledOut('6742c01ed901e0089f970110000003001000000303c0f162e480'), 'baseline')
+	t.true(ruledOut('674d401ed900a02ff97016a0c0c0d4a0000003002000000791e2c5c9'), 'main, as x264 writes it without B-frames')
+	t.true(ruledOut('6764001eacb201405ff2e02d418181a940000003004000000f23c58b92'), 'high without')
+	t.false(ruledOut('6764001eacd940a02ff97016a0c0c0d4a0000003002000000791e2c5b2c0'), 'high with')
+	t.false(ruledOut('674d401eeca05017fcb80b5060606a50000003001000000303c8f162d960'), 'main with')
+	for (const part of ['67', '674d', '6764001e', '6764001eac']) t.false(ruledOut(part), `cut off: ${part}`)
+})
+
 const sequence = '42010101600000030090000003000003005aa005020171f2e5ba4a4c2fff000100016a0c0c0c08000003000800000300f040'
 const picture = '4401c0718312'
 
