@@ -18,6 +18,8 @@ export interface Config {
 	readonly openTimeoutMs: number
 	readonly frameTimeoutMs: number
 	readonly maxPipelines: number
+	/** Over WebSocket and HTTP. */
+	readonly maxViewers: number
 	/** Whether viewers that ask for the same camera, template and parameters share one pipeline. */
 	readonly share: boolean
 	readonly lingerMs: number
@@ -107,6 +109,7 @@ export const options = {
 	'open-timeout': {placeholder: 'SECONDS', default: '10', text: 'longest wait for the first picture of a camera', read: seconds},
 	'frame-timeout': {placeholder: 'SECONDS', default: '4', text: 'longest wait between two pictures before the camera counts as lost', read: seconds},
 	'max-pipelines': {placeholder: 'NUMBER', default: '64', text: 'how many pipelines may run at a time; each is a process', read: number(1, 10_000)},
+	'max-viewers': {placeholder: 'NUMBER', default: '1000', text: 'how many viewers may watch over WebSocket and HTTP at a time', read: number(1, 100_000)},
 	share: {placeholder: 'on|off', default: 'off', text: 'whether viewers that ask for the same share one pipeline; --share is --share on', read: onOrOff},
 	linger: {placeholder: 'SECONDS', default: '5', text: 'how long a shared pipeline runs on after its last viewer', read: number(0, 3600, {whole: false, factor: 1000})},
 	'retry-for': {placeholder: 'SECONDS', default: '60', text: 'how long a camera that was lost is tried again while viewers wait; 0 ends them at once', read: number(0, 86_400, {whole: false, factor: 1000})},
@@ -168,6 +171,7 @@ export function readCommand(args: string[], environment: NodeJS.ProcessEnv): Com
 		openTimeoutMs: read('open-timeout', options['open-timeout']),
 		frameTimeoutMs: read('frame-timeout', options['frame-timeout']),
 		maxPipelines: read('max-pipelines', options['max-pipelines']),
+		maxViewers: read('max-viewers', options['max-viewers']),
 		share: read('share', options.share),
 		lingerMs: read('linger', options.linger),
 		retryForMs: read('retry-for', options['retry-for']),

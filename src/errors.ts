@@ -23,7 +23,7 @@ export const errorTable = {
 	camera_not_found: {status: 502, text: 'The camera has no stream at this address'},
 	camera_unsupported: {status: 502, text: 'The camera sends nothing that the template can take'},
 	camera_lost: {status: 502, text: 'The camera stopped sending'},
-	over_capacity: {status: 503, text: 'The server runs as many pipelines as it may'},
+	over_capacity: {status: 503, text: 'The server has as many viewers or pipelines as it may'},
 	webrtc_failed: {status: 503, text: 'WebRTC failed, and is started again'},
 	shutting_down: {status: 503, text: 'The server is shutting down'},
 	camera_timeout: {status: 504, text: 'The camera did not answer in time'}

@@ -62,6 +62,8 @@ export class Server {
 	#whep: Whep
 	#http: http.Server
 	#outputs = new Set<Output>()
+	/** How many viewers have a place, over WebSocket and HTTP. */
+	#viewers = 0
 	/** What waits for a snapshot, to be ended. */
 	#snapshots = new Set<AbortController>()
 	/** Connections that Node's HTTP server has handed over, and so neither limits nor closes. */
@@ -219,24 +221,35 @@ export class Server {
 		if (!upgrade || !this.#upgraded.has(context.req.socket)) throw new SluiceError('upgrade_required', 'open it as a WebSocket: ws://host:port/ws/stream?rtsp_url=…')
 		if (this.#closing) throw new SluiceError('shutting_down', 'the server is shutting down')
 		// The query is read while the handshake goes on; a failure is told over the WebSocket.
-		const request = readStreamRequest(context.query, this.#templates, this.#config, this.#whyNotAdaptive)
+		const place = this.#takePlace()
+		const request = place ? readStreamRequest(context.query, this.#templates, this.#config, this.#whyNotAdaptive) : Promise.reject(this.#noPlace())
 		request.catch(() => undefined)
 		// Koa answers no more. After a handshake that ws refused, upgrade() stays pending: the socket's end settles it.
 		context.respond = false
 		const tcp = context.req.socket
-		const socket = await Promise.race([upgrade(), new Promise<undefined>(resolve => { tcp.once('close', () => { resolve(undefined) }) })])
+		let socket: WebSocket | undefined
+		try {
+			socket = await Promise.race([upgrade(), new Promise<undefined>(resolve => { tcp.once('close', () => { resolve(undefined) }) })])
+		} finally {
+			if (!socket) place?.()
+		}
 		if (!socket) return
 		const meter = this.#metrics.viewer('websocket')
-		this.#track(new WebSocketOutput(socket, {tcp, request, sentUrl: cameraAsSent(context.query), streams: this.#streams, meter, log: this.#viewerLog(context)}), meter)
+		const output = new WebSocketOutput(socket, {tcp, request, sentUrl: cameraAsSent(context.query), streams: this.#streams, meter, log: this.#viewerLog(context)})
+		this.#track(output, meter)
+		void output.closed.then(place)
 	}
 
 	async #mjpeg(context: Context): Promise<void> {
 		const request = await this.#readImageRequest(context, context.query, this.#whyNotAdaptive)
 		if (!request) return
+		const place = this.#takePlace()
+		if (!place) throw this.#noPlace()
 		const log = this.#viewerLog(context).child({camera: request.source.label})
 		const meter = this.#metrics.viewer('mjpeg')
 		const output = new MjpegOutput(context.res, {request, headOnly: context.method === 'HEAD', streams: this.#streams, meter, log})
 		this.#track(output, meter)
+		void output.closed.then(place)
 		await output.opened
 		context.respond = false
 	}
@@ -247,6 +260,8 @@ export class Server {
 		const timeoutMs = readNumber('timeout_ms', timeout_ms, 1, maxSnapshotTimeoutMs) ?? this.#config.openTimeoutMs
 		const request = await this.#readImageRequest(context, query, 'a snapshot is one image')
 		if (!request) return
+		const place = this.#takePlace()
+		if (!place) throw this.#noPlace()
 		const {res} = context
 		const waiting = new AbortController()
 		this.#snapshots.add(waiting)
@@ -265,9 +280,21 @@ export class Server {
 			throw thrown
 		} finally {
 			this.#snapshots.delete(waiting)
+			place()
 		}
 		const timer = setTimeout(() => { res.destroy() }, snapshotReadTimeoutMs)
 		res.once('close', () => { clearTimeout(timer) })
+	}
+
+	/** @returns what gives the place back; undefined where there is none */
+	#takePlace(): (() => void) | undefined {
+		if (this.#viewers >= this.#config.maxViewers) return undefined
+		this.#viewers++
+		return () => { this.#viewers-- }
+	}
+
+	#noPlace(): SluiceError {
+		return new SluiceError('over_capacity', `${this.#config.maxViewers} viewers watch already; --max-viewers allows no more`)
 	}
 
 	/**

@@ -36,7 +36,7 @@ test('the defaults are the documented ones', t => {
 	t.true('run' in command)
 	if ('run' in command) {
 		const {pipelinesDir, ...rest} = command.run
-		t.deepEqual(rest, {host: '0.0.0.0', port: 8000, openTimeoutMs: 10_000, frameTimeoutMs: 4000, maxPipelines: 64,
+		t.deepEqual(rest, {host: '0.0.0.0', port: 8000, openTimeoutMs: 10_000, frameTimeoutMs: 4000, maxPipelines: 64, maxViewers: 1000,
 		share: false,
 		lingerMs: 5000,
 		retryForMs: 60_000, logLevel: 'info', allowRtspUrl: true, cameras: [],

@@ -87,6 +87,27 @@ test.serial('--max-pipelines bounds the processes: one viewer more is told so, a
 	t.is((await view(t, url).closed).code, 4503)
 })
 
+test.serial('--max-viewers bounds the viewers, also where they share a pipeline; those that are refused take no place', async t => {
+	const url = await startServer(t, 'chatters', ['--max-viewers', '2', '--share'])
+	const viewers = [view(t, url), view(t, url)]
+	await Promise.all(viewers.map(async viewer => viewer.received(1)))
+	const refused = await Promise.all(Array.from({length: 5}, async () => view(t, url).closed))
+	for (const {code, error} of refused) {
+		t.is(code, 4503)
+		t.like(error, {code: 'over_capacity', detail: '2 viewers watch already; --max-viewers allows no more'})
+	}
+	const http = url.replace(/^ws/, 'http')
+	for (const output of ['stream.mjpeg', 'snapshot.jpg']) {
+		const response = await fetch(http.replace('ws/stream', output))
+		t.is(response.status, 503)
+		t.truthy(response.headers.get('Retry-After'))
+		t.like(await response.json(), {code: 'over_capacity'})
+	}
+	viewers[0]?.socket.close()
+	await viewers[0]?.closed
+	await until(async () => view(t, url).received(1).then(() => true, () => false), 3000, 'a viewer is served in its place')
+})
+
 test.serial('a spare that dies is replaced', async t => {
 	const url = await startServer(t, 'chatters')
 	const [spare] = childrenOf(process.pid)
