@@ -67,6 +67,14 @@ test.serial('an address that cannot be read is a bad request', async t => {
 	t.regex(answer.toString(), /^HTTP\/1\.1 400 [^]*"code":"bad_request"/)
 })
 
+test.serial('an address that cannot be read is a bad request however long it is, and no password of it is logged', async t => {
+	const sluice = await startSluice(t)
+	const socket = connect(t, sluice.port, `GET http://${'a'.repeat(250)}@[::1/ws/stream?rtsp_url=rtsp://user:hunter2@10.0.0.1/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
+	const [answer] = await once(socket, 'data') as [Buffer]
+	t.regex(answer.toString(), /^HTTP\/1\.1 400 /)
+	t.false(JSON.stringify(sluice.lines).includes('hunter2'))
+})
+
 test.serial('a flood of pings is told once', async t => {
 	const sluice = await startSluice(t)
 	const viewer = view(t, sluice.stream({pipeline: 'test'}))

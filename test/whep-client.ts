@@ -2,7 +2,7 @@
  * A WHEP viewer without a browser, a program of its own: `node whep-client.js URL [--loss PERCENT] [--no-nack]`.
  *
  * It prints JSON lines: `answer` with the status, headers and SDP, `connected`, `first` with the first NAL unit's type,
- * `state`, `gone`, and `stats` whenever it reads `stats` on standard input. It reads `pli`, `delete` and `quit` too.
+ * `state`, `gone`, and `stats` whenever it reads `stats` on standard input. It reads `pli`, `flood`, `delete` and `quit` too.
  * Between it and the server stands a relay of its own, which loses packets of the server's if it is told to.
  */
 import {createSocket, type Socket} from 'node:dgram'
@@ -88,6 +88,31 @@ function askAgain(): void {
 	}
 }
 
+/** Asks for the last thousand packets again, a hundred times a second for three seconds: what no honest viewer does. */
+async function flood(): Promise<void> {
+	const pairs = 60
+	const endMs = performance.now() + 3000
+	const before = seen.relayed
+	let asked = 0
+	while (performance.now() < endMs) {
+		const packet = Buffer.alloc(12 + 4 * pairs)
+		packet.writeUInt8(0x81, 0)
+		packet.writeUInt8(205, 1)
+		packet.writeUInt16BE(2 + pairs, 2)
+		packet.writeUInt32BE(42, 4)
+		packet.writeUInt32BE(lastSsrc, 8)
+		for (let pair = 0; pair < pairs; pair++) {
+			packet.writeUInt16BE(((highest ?? 0) - 17 * (pair + 1) + 65_536) % 65_536, 12 + 4 * pair)
+			packet.writeUInt16BE(0xFFFF, 14 + 4 * pair)
+		}
+		if (!track.isOpen()) break
+		track.sendMessageBinary(packet)
+		asked++
+		await new Promise(resolve => { setTimeout(resolve, 10) })
+	}
+	say('flooded', {asked, relayed: seen.relayed - before})
+}
+
 /** Carries packets between the viewer and the server's port, and loses some on the way to the viewer. */
 async function relay(serverPort: number): Promise<Socket> {
 	const socket = createSocket({type: 'udp4', recvBufferSize: 4 * 1024 * 1024})
@@ -130,6 +155,7 @@ async function main(): Promise<void> {
 	readline.createInterface({input: process.stdin}).on('line', line => {
 		if (line === 'pli') say('pli', {sent: track.requestKeyframe()})
 		else if (line === 'stats') say('stats', {...seen, missing: seen.missing.size, payloadTypes: [...seen.payloadTypes]})
+		else if (line === 'flood') void flood()
 		else if (line === 'reset') seen.longestGapMs = 0
 		else if (line === 'delete') {
 			const location = response.headers.get('location') ?? ''

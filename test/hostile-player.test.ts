@@ -1,0 +1,61 @@
+import {once} from 'node:events'
+import {readFile} from 'node:fs/promises'
+import http, {type IncomingMessage, type ServerResponse} from 'node:http'
+import type {AddressInfo} from 'node:net'
+import test, {type ExecutionContext} from 'ava'
+import type {Browser} from 'playwright-core'
+import {launchBrowser, newPage} from './browser.js'
+import {until} from './viewer.js'
+
+let browser: Browser
+test.before(async () => { browser = await launchBrowser() })
+test.after.always(async () => browser.close())
+
+async function serve(t: ExecutionContext, answer: (request: IncomingMessage, response: ServerResponse) => void): Promise<string> {
+	const server = http.createServer(answer).listen(0, '127.0.0.1')
+	await once(server, 'listening')
+	t.teardown(() => {
+		server.close()
+		server.closeAllConnections()
+	})
+	return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+/** A page of another owner's, with a cookie and a copy of the player. `changed` is what was asked of it beside GET. */
+async function startPage(t: ExecutionContext, body: () => string): Promise<{origin: string; changed: string[]}> {
+	const changed: string[] = []
+	const origin = await serve(t, (request, response) => {
+		const {method = '', url = '/', headers} = request
+		if (method !== 'GET') {
+			changed.push(`${method} ${url} ${headers.cookie ?? ''}`)
+			response.end()
+		} else if (url === '/') response.writeHead(200, {'Content-Type': 'text/html', 'Set-Cookie': 'session=secret'}).end(body())
+		else {
+			readFile(`player${new URL(url, 'http://x').pathname}`).then(
+				file => response.writeHead(200, {'Content-Type': url.endsWith('.js') ? 'text/javascript' : 'text/css'}).end(file),
+				() => response.writeHead(404).end()
+			)
+		}
+	})
+	return {origin, changed}
+}
+
+const open = {'Access-Control-Allow-Origin': '*', 'Access-Control-Allow-Headers': '*', 'Access-Control-Allow-Methods': '*', 'Access-Control-Expose-Headers': 'Location'}
+
+test.serial('a server that names a session on another origin does not make the player DELETE there', async t => {
+	let target = ''
+	let asked = 0
+	const hostile = await serve(t, ({method}, response) => {
+		if (method === 'POST') asked++
+		response.writeHead(method === 'POST' ? 201 : 200, {...open, ...(method === 'POST' && {'Content-Type': 'application/sdp', Location: target})}).end('v=0\r\n')
+	})
+	const {origin, changed} = await startPage(t, () => `<script type="module" src="sluice-player.js"></script><sluice-player src="${hostile}/" camera="door" mode="webrtc"></sluice-player>`)
+	target = `${origin}/account`
+	const {page} = await newPage(t, browser)
+	await page.goto(origin)
+	await until(() => asked > 0, 10_000, 'the player asks for the stream')
+	await page.waitForTimeout(1000)
+	await page.evaluate(() => { document.querySelector('sluice-player')?.remove() })
+	await page.waitForTimeout(1500)
+	t.deepEqual(changed, [])
+})
