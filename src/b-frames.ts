@@ -1,4 +1,4 @@
-import {type NalCodec, type NalUnit, nalUnits} from './h264.js'
+import {headUnits, type NalCodec, type NalUnit} from './h264.js'
 
 /** Headers of slices and parameter sets end long before; what lies behind is not read. */
 const maxHeaderBytes = 1024
@@ -30,7 +30,7 @@ export class BFrameFinder {
 	 */
 	add(accessUnit: Uint8Array): void {
 		if (this.found) return
-		for (const unit of nalUnits(accessUnit, this.#codec)) {
+		for (const unit of headUnits(accessUnit, this.#codec)) {
 			if (this.#codec === 'H264' && unit.type === 7) this.ruledOut = keepsOrder(accessUnit, unit)
 			const waits = this.#codec === 'H264' ? isBSlice(accessUnit, unit) : this.#order.waits(accessUnit, unit)
 			this.found = waits ?? this.found

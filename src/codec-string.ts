@@ -1,4 +1,4 @@
-import {nalUnits} from './h264.js'
+import {headUnits} from './h264.js'
 
 const spsType = 7
 
@@ -10,7 +10,7 @@ const spsType = 7
  * @returns undefined where it holds no sequence parameter set
  */
 export function codecString(accessUnit: Uint8Array): string | undefined {
-	for (const {type, start, end} of nalUnits(accessUnit, 'H264')) {
+	for (const {type, start, end} of headUnits(accessUnit, 'H264')) {
 		if (type === spsType && end - start >= 4) return codecStringOf(accessUnit.subarray(start))
 	}
 	return undefined

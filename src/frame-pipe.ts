@@ -8,7 +8,7 @@ import type {Writable} from 'node:stream'
 /** The worker's file descriptor of the pipe. */
 export const framePipeFd = 3
 /** No camera's picture is so large: beyond it whoever wrote it is broken. */
-export const maxFrameBytes = 64 * 1024 * 1024
+export const maxFrameBytes = 32 * 1024 * 1024
 
 /** Facts that JSON can hold, and the bytes of a frame, where there is one. */
 export interface PipeMessage {
@@ -58,7 +58,8 @@ export class PipeReader<Message extends PipeMessage> {
 		if (head.byteLength < lengthsBytes) return none
 		const end = lengthsBytes + head.readUInt32LE(0)
 		const bytes = head.readUInt32LE(4)
-		if (end > maxFactsBytes || bytes > maxFrameBytes) throw new Error(`a frame of ${bytes} bytes, where ${maxFrameBytes} are taken`)
+		if (end > maxFactsBytes) throw new Error(`${end} bytes say what a frame is, where ${maxFactsBytes} are taken`)
+		if (bytes > maxFrameBytes) throw new Error(`a frame of ${bytes} bytes, where ${maxFrameBytes} are taken`)
 		if (head.byteLength < end) return none
 		const facts = JSON.parse(head.toString('utf8', lengthsBytes, end)) as Omit<Message, 'data'>
 		const message = {...facts, data: Buffer.allocUnsafeSlow(bytes)} as unknown as Message & {data: Uint8Array}

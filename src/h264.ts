@@ -3,6 +3,10 @@
  * hostile bytes: it throws nothing, and reads every byte once at most.
  */
 
+/** Delimiter, parameter sets and messages stand before the first slice. */
+const maxHeadUnits = 64
+const maxHeadBytes = 64 * 1024
+
 /** Codecs made of NAL units, by their names in RTP. */
 export type NalCodec = 'H264' | 'H265'
 
@@ -39,6 +43,18 @@ export function* nalUnits(accessUnit: Uint8Array, codec: NalCodec): Generator<Na
 		const end = startsAt(accessUnit, next) ? next - 3 : next
 		yield {type: nalUnitType(accessUnit[start] ?? 0, codec), start, end}
 		start = next
+	}
+}
+
+/**
+ * The same as far as a decoder reads before a picture's first slice, that included: who sends millions of units, or none, holds up
+ * nobody. A unit that is longer is cut off.
+ */
+export function* headUnits(accessUnit: Uint8Array, codec: NalCodec): Generator<NalUnit> {
+	let count = 0
+	for (const unit of nalUnits(accessUnit.subarray(0, maxHeadBytes), codec)) {
+		yield unit
+		if (isSlice(unit.type, codec) || ++count === maxHeadUnits) return
 	}
 }
 

@@ -195,10 +195,9 @@ export class Server {
 	#answerErrors(): Middleware {
 		return async (context, next) => {
 			context.set(securityHeaders)
-			const address = (context.req.url ?? '/').slice(0, 200)
 			try {
 				// Koa's own getters throw at an address that cannot be read, as http://[::1/.
-				if (!URL.canParse(address, 'http://localhost')) throw new SluiceError('bad_request', 'the address of the request cannot be read')
+				if (!URL.canParse(context.req.url ?? '/', 'http://localhost')) throw new SluiceError('bad_request', 'the address of the request cannot be read')
 				await next()
 				if (context.status === 404 && context.respond !== false && context.body === undefined) throw new SluiceError('not_found', `there is nothing at ${context.path.slice(0, 200)}`)
 			} catch (thrown) {

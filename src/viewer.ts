@@ -47,6 +47,8 @@ export class Viewer {
 	#needsKeyFrame: boolean
 	#busy = false
 	#busySinceMs = 0
+	/** What `waitedMs` was when the transport last took a frame. */
+	#waitedBeforeMs = 0
 	#closed = false
 
 	constructor(options: ViewerOptions) {
@@ -54,9 +56,10 @@ export class Viewer {
 		this.#needsKeyFrame = !options.images
 	}
 
-	/** For how long the frame on its way has not been taken. */
+	/** For how long there was a frame on its way, or one that waited for the link, and none was taken. */
 	get stalledMs(): number {
-		return this.#busy ? performance.now() - this.#busySinceMs : 0
+		const waitedMs = this.waitedMs - this.#waitedBeforeMs
+		return this.#busy ? Math.max(waitedMs, performance.now() - this.#busySinceMs) : waitedMs
 	}
 
 	/** For how long there was a frame that waited for the link, in all. */
@@ -99,6 +102,7 @@ export class Viewer {
 				return
 			}
 			this.sent++
+			this.#waitedBeforeMs = this.waitedMs
 			this.#options.meter?.sent(next.frame.data.byteLength)
 			this.drain()
 		})

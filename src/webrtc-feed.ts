@@ -11,8 +11,13 @@ const replayStepMs = 5
 const replayFrameMs = 1
 /** Older than this, what is kept is the past: the camera is lost, and a replay would look live. */
 const staleMs = 1500
-/** A viewer that asks for a key frame is answered this long after its last replay ended. */
+/**
+ * A viewer that asks for a key frame is answered this long after its last replay ended; for whom that does not help, each pause is
+ * twice the one before, until it has asked for nothing for a while.
+ */
 const askAgainMs = 500
+const longestAskAgainMs = 8000
+const contentAfterMs = 30_000
 
 /** An access unit in the worker. */
 export interface CodedFrame {
@@ -92,6 +97,7 @@ export class Feed {
 	/** Up to when the pace of the replay is used up. */
 	#paidUntilMs = 0
 	#replayedMs = -Infinity
+	#askAgainMs = askAgainMs
 	#closed = false
 
 	constructor(send: SendCoded) {
@@ -143,7 +149,9 @@ export class Feed {
 	refresh(kept: readonly CodedFrame[], nowMs = Number(process.hrtime.bigint()) / 1e6): boolean {
 		this.counters.asked++
 		if (nowMs - (kept.at(-1)?.timeMs ?? 0) > staleMs) return false
-		if (this.#waiting.length > 0 || performance.now() - this.#replayedMs < askAgainMs) return false
+		const sinceMs = performance.now() - this.#replayedMs
+		if (this.#waiting.length > 0 || sinceMs < this.#askAgainMs) return false
+		this.#askAgainMs = sinceMs > contentAfterMs ? askAgainMs : Math.min(longestAskAgainMs, this.#askAgainMs * 2)
 		this.replay(kept)
 		return true
 	}

@@ -5,8 +5,6 @@ export type ToWebRtcWorker =
 	| {type: 'listen'; address: string | undefined; port: number}
 	/** Opens a viewer's peer connection. `offer` is that of `engineOffer()`. Answered by `answer` or `closed`. */
 	| {type: 'open'; session: string; source: number; offer: string; mid: string; payloadType: number; fmtp: string; ssrc: number; playoutDelayId: number | undefined}
-	/** A candidate of the viewer's, without `a=`. */
-	| {type: 'candidate'; session: string; mid: string; candidate: string}
 	| {type: 'close'; session: string}
 	/** Ends every peer connection and the process. */
 	| {type: 'stop'}

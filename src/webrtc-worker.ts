@@ -12,8 +12,8 @@ import process from 'node:process'
 import {Worker as Thread} from 'node:worker_threads'
 import type * as NodeDataChannel from 'node-datachannel'
 import {framePipeFd, PipeReader} from './frame-pipe.js'
-import {collectFrames} from './garbage.js'
-import {asksForKeyFrame} from './rtcp.js'
+import {Budget} from './rate-limit.js'
+import {asksForKeyFrame, packetsAskedFor} from './rtcp.js'
 import {Feed, Source} from './webrtc-feed.js'
 import type {FrameCounts, FromWebRtcWorker, OnWebRtcPipe, SessionCounters, ToWebRtcWorker} from './webrtc-messages.js'
 
@@ -26,8 +26,12 @@ const disconnectedTimeoutMs = 10_000
 const gatherTimeoutMs = 3000
 /** RTP packets that are kept for viewers that lost some: 2.5 s of 4 Mbit/s, and 1.2 MB for each viewer. */
 const resendPackets = 1024
+/** A tenth of a stream of 100 Mbit/s. */
+const maxResendsPerSecond = 1000
 const clockRate = 90_000
 const countEveryMs = 1000
+/** Beyond a hundred viewers and as many cameras: then something leaks, and another worker is the better one. */
+const maxMemoryBytes = 2 ** 31
 /** Names this sender in RTCP; each session has an SSRC of its own. */
 const canonicalName = 'sluice'
 
@@ -76,6 +80,8 @@ class Session {
 	#config: NodeDataChannel.RtpPacketizationConfig
 	#source: Source
 	#feed: Feed
+	/** The library answers each question itself; this only counts, and ends the session of who asks without end. */
+	#resends = new Budget(resendPackets * 4, maxResendsPerSecond)
 	#timer: NodeJS.Timeout | undefined
 	#answered = false
 	#connected = false
@@ -112,14 +118,6 @@ class Session {
 		this.#connection.setRemoteDescription(offer, 'offer')
 	}
 
-	addCandidate(candidate: string, mid: string): void {
-		try {
-			this.#connection.addRemoteCandidate(candidate, mid)
-		} catch {
-			// Of a transport that is not supported, or with a name that cannot be looked up: WHEP passes over it in silence.
-		}
-	}
-
 	/** Adds what came since the last call. */
 	count(counted: FrameCounts): void {
 		const {sent, bytes, dropped} = this.#feed.counters
@@ -139,6 +137,8 @@ class Session {
 		this.#feed.close()
 		const counters: SessionCounters = this.#feed.counters
 		send({type: 'closed', session: this.#id, reason, counters})
+		// The library holds the track's callbacks, and with them this session and its pictures, until the track is closed itself.
+		this.#track.close()
 		this.#connection.close()
 		this.#handlers = []
 	}
@@ -166,7 +166,12 @@ class Session {
 			this.#source.attach(this.#feed)
 		})
 		this.#track.onMessage(message => {
-			if (this.#closed || !asksForKeyFrame(message)) return
+			if (this.#closed) return
+			if (!this.#resends.take(packetsAskedFor(message))) {
+				this.close('the viewer asked for too many packets again')
+				return
+			}
+			if (!asksForKeyFrame(message)) return
 			if (this.#feed.refresh(this.#source.kept)) send({type: 'key-frame-wanted', source})
 		})
 	}
@@ -239,6 +244,10 @@ function reportCounts(): void {
 	const counted = unreported
 	unreported = {frames: 0, bytes: 0, dropped: 0}
 	for (const session of sessions.values()) session.count(counted)
+	if (process.memoryUsage.rss() > maxMemoryBytes) {
+		console.error(`more than ${maxMemoryBytes / 2 ** 20} MB of memory`)
+		shutdown(1)
+	}
 	if (counted.frames + counted.dropped > 0) send({type: 'counted', ...counted})
 }
 
@@ -248,7 +257,6 @@ function wordsOf(error: unknown): string {
 
 function onMessage(ndc: Library, message: ToWebRtcWorker): void {
 	if (message.type === 'open') open(ndc, message)
-	else if (message.type === 'candidate') sessions.get(message.session)?.addCandidate(message.candidate, message.mid)
 	else if (message.type === 'close') sessions.get(message.session)?.close('asked for')
 	else if (message.type === 'listen') void listen(message.address, message.port)
 	else shutdown(0)
@@ -260,7 +268,6 @@ function onPipeMessage(message: OnWebRtcPipe): void {
 		return
 	}
 	const {source, timeMs, keyFrame, fresh, data} = message
-	collectFrames(data.byteLength)
 	sourceOf(source).add({timeMs, keyFrame, data: Buffer.from(data.buffer, data.byteOffset, data.byteLength)}, fresh)
 }
 

@@ -10,6 +10,8 @@ import {Worker} from './worker.js'
 const maxQueuedBytes = 24 * 1024 * 1024
 /** An answer takes some 10 ms. A worker that gives none in this time hangs. */
 const answerTimeoutMs = 5000
+/** A name of an address may have to be looked up. */
+const listenTimeoutMs = 10_000
 /** The pause before a worker is started again that has crashed, but for its first crash; each further one doubles it. */
 const firstPauseMs = 500
 const longestPauseMs = 30_000
@@ -42,7 +44,6 @@ export interface Peer {
 	/** The UDP port of the server. */
 	port: number
 	ssrc: number
-	addCandidate: (candidate: string, mid: string) => void
 	/** Ends it; its listener hears of that. */
 	close: () => void
 }
@@ -142,8 +143,10 @@ export class WebRtcEngine {
 		this.#worker = new Worker(path, log)
 		const worker = this.#worker
 		this.#listening = new Promise((resolve, reject) => {
+			let timer: NodeJS.Timeout | undefined
 			worker.onMessage = message => {
 				if (message.type === 'listening') {
+					clearTimeout(timer)
 					log.info({worker: worker.pid, port: message.port}, 'WebRTC listens')
 					resolve(message.port)
 				} else if (message.type === 'not-listening') this.#fail(`UDP port ${port} cannot be had: ${message.message}`)
@@ -152,10 +155,16 @@ export class WebRtcEngine {
 				else this.#onMessage(message)
 			}
 			worker.ready.then(
-				() => worker.send({type: 'listen', address: host, port}),
+				() => {
+					worker.send({type: 'listen', address: host, port})
+					timer = setTimeout(() => { this.#fail('the worker did not listen in time') }, listenTimeoutMs)
+				},
 				(error: unknown) => { this.#fail(error instanceof Error ? error.message : String(error)) }
 			)
-			void worker.exited.then(() => { reject(this.#error()) })
+			void worker.exited.then(() => {
+				clearTimeout(timer)
+				reject(this.#error())
+			})
 		})
 		// Whoever opens a session hears of it.
 		this.#listening.catch(() => undefined)
@@ -220,7 +229,6 @@ export class WebRtcEngine {
 			answer: readEngineAnswer(sdp),
 			port,
 			ssrc,
-			addCandidate: (candidate, candidateMid) => { this.#worker.send({type: 'candidate', session, mid: candidateMid, candidate}) },
 			close: () => { this.#worker.send({type: 'close', session}) }
 		}
 	}

@@ -137,7 +137,7 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 				if (message.type === 'ready') {
 					clearTimeout(timer)
 					resolve()
-				} else this.onMessage?.(message)
+				} else this.#deliver(() => this.onMessage?.(message))
 			})
 			void Promise.all([this.exited, lastWords]).then(([{code, signal}]) => {
 				clearTimeout(timer)
@@ -153,16 +153,22 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 			this.onMessage?.(frame)
 		})
 		pipe.on('data', (chunk: Buffer) => {
-			try {
-				reader.read(chunk)
-			} catch (error) {
-				this.#log.error({reason: String(error)}, 'worker misbehaves')
-				pipe.destroy()
-				this.kill()
-			}
+			if (!this.#deliver(() => { reader.read(chunk) })) pipe.destroy()
 		})
 		// Its end is the worker's, which the exit tells.
 		pipe.on('error', () => undefined)
+	}
+
+	/** A worker that a camera has taken over may send anything. Where that cannot be taken, the worker ends, and nothing else. */
+	#deliver(act: () => void): boolean {
+		try {
+			act()
+			return true
+		} catch (error) {
+			this.#log.error({err: error}, 'worker misbehaves')
+			this.kill()
+			return false
+		}
 	}
 
 	/** Logs what the worker writes to standard error, line by line, and only so much of it. */

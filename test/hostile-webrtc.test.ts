@@ -44,12 +44,12 @@ test.serial('a session that has ended leaves no pictures in the WebRTC worker', 
 	const cycle = async (count: number) => {
 		for (let done = 0; done < count; done++) await fetch((await open(sluice, url)).location, {method: 'DELETE'})
 	}
-	await cycle(5)
-	const before = memoryOf(webrtcWorkerOf(sluice))
+	// A late viewer's pictures are 3 MB and more by now. Some 60 MB of garbage wait for V8 to collect them: that much is no leak.
 	await cycle(30)
-	// A late viewer's pictures are 3 MB by now; garbage may wait for some of the collections.
+	const before = memoryOf(webrtcWorkerOf(sluice))
+	await cycle(60)
 	const grown = memoryOf(webrtcWorkerOf(sluice)) - before
-	t.true(grown < 30, `${Math.round(grown)} MB more after 30 sessions`)
+	t.true(grown < 60, `${Math.round(grown)} MB more after 60 sessions more`)
 })
 
 test.serial('nothing is sent to an address that a viewer names in a candidate: SECURITY.md says so of --allow-rtsp-url off', async t => {
@@ -93,7 +93,7 @@ test.serial('a viewer that asks for everything again, again and again, gets a bo
 })
 
 test.serial('a POST behind an answer without an end opens no session: it would not hear of the connection\'s end', async t => {
-	const sluice = await start(t)
+	const sluice = await start(t, ['--linger', '0'])
 	const silent = net.createServer(socket => { socket.on('error', () => undefined) }).listen(0, '127.0.0.1')
 	await once(silent, 'listening')
 	t.teardown(() => { silent.close() })

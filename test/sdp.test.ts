@@ -1,6 +1,7 @@
 import test from 'ava'
 import {SluiceError} from '../dist/errors.js'
-import {asksForKeyFrame} from '../dist/rtcp.js'
+import {Budget} from '../dist/rate-limit.js'
+import {asksForKeyFrame, packetsAskedFor} from '../dist/rtcp.js'
 import {engineOffer, hostCandidate, readFragment, readOffer, writeAnswer} from '../dist/sdp.js'
 import {chromiumOffer} from './sdp-offers.js'
 
@@ -138,4 +139,22 @@ test('PLI and FIR are found in compound RTCP, and nothing else is', t => {
 	t.false(asks(0x81, 206))
 	t.false(asks(0x01, 206, 0, 2))
 	t.false(asks(0x81, 201, 0xFF, 0xFF, ...pli))
+})
+
+test('NACK: the packets that are asked for again are counted, whatever the bytes', t => {
+	const nack = (...entries: number[]) => [0x81, 205, 0, 2 + entries.length / 4, 0, 0, 0, 1, 0, 0, 0, 2, ...entries]
+	const asked = (...bytes: number[]) => packetsAskedFor(Uint8Array.from(bytes))
+	t.is(asked(...nack(0, 7, 0, 0)), 1)
+	t.is(asked(...nack(0, 7, 0, 0b101)), 3)
+	t.is(asked(...nack(0, 7, 0xFF, 0xFF, 0, 99, 0, 1), ...nack(0, 7, 0, 0)), 20)
+	t.is(asked(0x81, 206, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2), 0, 'PLI')
+	t.is(asked(0x81, 205, 0xFF, 0xFF, 0, 0, 0, 1, 0, 0, 0, 2, 0, 7, 0xFF, 0xFF, 0), 17, 'a length behind the end')
+	t.is(asked(0x81, 205), 0)
+})
+
+test('a budget is used up at once, and comes back at its rate', t => {
+	const budget = new Budget(100, 10)
+	t.true(budget.take(60))
+	t.true(budget.take(40))
+	t.false(budget.take(1))
 })

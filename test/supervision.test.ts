@@ -74,6 +74,12 @@ test.serial('a frame larger than any picture ends its pipeline', async t => {
 	t.regex(error?.['detail'] ?? '', /a frame of 73400320 bytes/)
 })
 
+test.serial('a worker whose messages make no sense costs its viewer, and no other', async t => {
+	const {code, error} = await view(t, await startServer(t, 'garbles')).closed
+	t.is(code, 4500)
+	t.is(error?.['code'], 'pipeline_failed')
+})
+
 test.serial('--max-pipelines bounds the processes: one viewer more is told so, and served once there is room', async t => {
 	const url = await startServer(t, 'chatters', ['--max-pipelines', '2'])
 	const viewers = [view(t, url), view(t, url)]

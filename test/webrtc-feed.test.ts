@@ -65,6 +65,21 @@ test('whoever asks for a key frame gets the kept pictures again, not more often 
 	t.like(feed.counters, {asked: 4, replays: 2})
 })
 
+test('whom a replay does not help is answered ever more rarely', async t => {
+	const source = new Source()
+	source.add(frame(0, true), false)
+	const {feed} = viewer()
+	source.attach(feed)
+	const answers: number[] = []
+	const startMs = performance.now()
+	while (answers.length < 3) {
+		if (feed.refresh(source.kept, 0)) answers.push(performance.now())
+		await delay(10)
+	}
+	const [first = 0, second = 0, third = 0] = answers
+	t.true(first - startMs >= 490 && second - first >= 990 && third - second >= 1990, answers.map(atMs => Math.round(atMs - startMs)).join())
+})
+
 test('an interrupted stream begins again with a key frame', t => {
 	const source = new Source()
 	const {feed, sent} = viewer()

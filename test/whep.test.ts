@@ -192,8 +192,7 @@ test.serial('PATCH: candidates are taken, preconditions count, and ICE is not re
 	t.deepEqual(await patch('hello', {'If-Match': etag}), {status: 400, etag: null, code: 'bad_request'})
 	t.deepEqual(await patch(fragment, {'If-Match': etag, 'Content-Type': 'application/sdp'}), {status: 415, etag: null, code: 'unsupported_media_type'})
 	t.deepEqual(await patch('x'.repeat(70_000), {'If-Match': etag}), {status: 413, etag: null, code: 'too_large'})
-	for (let sent = 0; sent < 62; sent++) t.is((await patch(fragment, {'If-Match': etag})).status, 204)
-	t.is((await patch(fragment, {'If-Match': etag})).status, 400, 'candidates are bounded')
+	t.is((await patch(fragment.replace('a=end', 'a=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\n'.repeat(40) + 'a=end'), {'If-Match': etag})).status, 400, 'candidates are bounded')
 	t.is((await fetch(location)).status, 204, 'the session lives on')
 	t.is((await fetch(location, {method: 'POST'})).status, 405)
 	t.is((await fetch(location, {method: 'DELETE', headers: {'If-Match': '"other"'}})).status, 200)
@@ -299,6 +298,20 @@ test.serial('a WebRTC worker that is killed ends its sessions, and another serve
 	t.true(refused.status === 503 || refused.status === 201)
 	if (refused.status === 503) t.like(refused.problem, {code: 'webrtc_failed'})
 	await until(async () => (await offer(url, chromiumOffer)).status === 201, 5000, 'a third worker')
+})
+
+test.serial('where all places are taken, who has an answer and does not connect gives way after three seconds', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t, ['--share', '--max-webrtc-viewers', '2'])])
+	const url = whepUrl(sluice, {rtsp_url: camera.url('/h264')})
+	const connected = watch(t, url)
+	await pictures(connected, 5)
+	t.is((await offer(url, chromiumOffer)).status, 201)
+	const answeredMs = performance.now()
+	t.is((await offer(url, chromiumOffer)).status, 503, 'it has just got its answer')
+	await until(async () => (await offer(url, chromiumOffer)).status === 201, 10_000, 'there is room')
+	t.true(performance.now() - answeredMs > 2900)
+	const before = Number((await connected.stats())['frames'])
+	await pictures(connected, before + 10)
 })
 
 test.serial('GET /metrics counts viewers over WebRTC, what they are sent, and what fails', async t => {

@@ -108,7 +108,9 @@ export class WebRtcMode {
 			this.#fail({...(reasonIn(body) ?? {code: codeOfStatus(answer.status), detail: ''}), ...(final && {final})})
 			return
 		}
-		this.#resource = new URL(answer.headers.get('Location') ?? '', answer.url).href
+		// Of another origin a server may name nothing: this page would send DELETE there, with its cookies.
+		const resource = new URL(answer.headers.get('Location') ?? '', answer.url)
+		if (resource.origin === new URL(answer.url).origin) this.#resource = resource.href
 		if (this.#stopped) {
 			void this.#hangUp()
 			return

@@ -5,7 +5,7 @@ import {asSluiceError, SluiceError} from '../errors.js'
 import type {Logger} from '../log.js'
 import type {ViewerMeter} from '../metrics.js'
 import type {Frame} from '../pipeline.js'
-import {type Fragment, hostCandidate, type Offer, writeAnswer} from '../sdp.js'
+import {hostCandidate, type Offer, writeAnswer} from '../sdp.js'
 import type {Stream, Subscriber} from '../stream.js'
 import type {StreamRequest} from '../stream-request.js'
 import type {Streams} from '../streams.js'
@@ -13,8 +13,6 @@ import type {Peer, WebRtc, WebRtcEngine} from '../webrtc.js'
 import type {SessionCounters} from '../webrtc-messages.js'
 import type {WebRtcSource} from '../webrtc-source.js'
 
-/** Candidates of one viewer, over all of its PATCHes; libjuice keeps no more than some dozens. */
-const maxCandidates = 64
 const closeTimeoutMs = 1000
 
 export interface WhepSessionOptions {
@@ -54,8 +52,8 @@ export class WhepSession {
 	#log: Logger
 	#attachment: Attachment | undefined
 	#peer: Peer | undefined
-	#mid: string
-	#candidates = 0
+	/** When the answer was given that the viewer has not followed yet. */
+	#answeredMs: number | undefined
 	#ended = false
 	#resolveClosed: () => void = () => undefined
 	/** Ends the wait of open(). */
@@ -67,7 +65,6 @@ export class WhepSession {
 		const {id, offer, log} = options
 		this.id = id
 		this.ice = offer.ice
-		this.#mid = offer.mid
 		this.#options = options
 		this.#log = log
 		this.closed = new Promise(resolve => { this.#resolveClosed = resolve })
@@ -83,7 +80,10 @@ export class WhepSession {
 			const {engine, source} = await this.#attachPlayable()
 			const {id, offer} = this.#options
 			const peer = await engine.open(id, offer, source, {
-				onConnected: () => { this.#log.info({afterMs: Math.round(performance.now() - this.#openedMs)}, 'WebRTC connected') },
+				onConnected: () => {
+					this.#answeredMs = undefined
+					this.#log.info({afterMs: Math.round(performance.now() - this.#openedMs)}, 'WebRTC connected')
+				},
 				onClosed: (reason, counters) => { this.#end(reason, counters) }
 			})
 			this.#peer = peer
@@ -91,6 +91,7 @@ export class WhepSession {
 				peer.close()
 				throw this.#ending.signal.reason
 			}
+			this.#answeredMs = performance.now()
 			const candidates = [...peer.answer.candidates, ...(await this.#hostAddresses()).map((address, index) => hostCandidate(address, peer.port, index))]
 			return writeAnswer(offer, {...peer.answer, candidates}, {ssrc: peer.ssrc, sessionId: String(peer.ssrc)})
 		} catch (error) {
@@ -101,11 +102,9 @@ export class WhepSession {
 		}
 	}
 
-	/** @throws SluiceError `bad_request` where there are too many */
-	addCandidates({candidates}: Fragment): void {
-		this.#candidates += candidates.length
-		if (this.#candidates > maxCandidates) throw new SluiceError('bad_request', `at most ${maxCandidates} candidates are taken`)
-		for (const candidate of candidates) this.#peer?.addCandidate(candidate, this.#mid)
+	/** For how long the viewer has had its answer and has not connected. */
+	get waitedMs(): number {
+		return this.#answeredMs === undefined ? 0 : performance.now() - this.#answeredMs
 	}
 
 	/** Ends it for the viewer too. */

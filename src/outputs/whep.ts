@@ -19,6 +19,8 @@ const fragmentType = 'application/trickle-ice-sdpfrag'
 const maxBodyBytes = 64 * 1024
 const bodyTimeoutMs = 10_000
 const retryAfterSeconds = 5
+/** A browser connects within a second of its answer. */
+const givesWayAfterMs = 3000
 /** What a viewer gets who names no template, and what is tried where browsers do not show that. */
 const plainTemplate = 'h264'
 const transcodingTemplate = 'webrtc.transcode'
@@ -114,6 +116,7 @@ export class Whep {
 	}
 
 	async #create(context: Context): Promise<void> {
+		requireConnection(context)
 		const {readRequest, metrics, transcode, iceServers, webrtc, log} = this.#options
 		this.#requirePlace()
 		const offer = readOffer(await readBody(context, offerType))
@@ -125,6 +128,7 @@ export class Whep {
 			context.respond = false
 			return
 		}
+		requireConnection(context)
 		// Others have come, or the server has begun to stop, while this was read.
 		this.#requirePlace()
 		if (request.images) throw new SluiceError('bad_request', `the template ${request.plain.template} gives images, and this address sends coded video`)
@@ -162,7 +166,18 @@ export class Whep {
 	#requirePlace(): void {
 		const {maxViewers} = this.#options
 		if (this.#closed) throw new SluiceError('shutting_down', 'the server is shutting down')
+		if (this.#sessions.size >= maxViewers) this.#makeRoom()
 		if (this.#sessions.size >= maxViewers) throw new SluiceError('over_capacity', `${maxViewers} viewers watch over WebRTC already; --max-webrtc-viewers allows no more`)
+	}
+
+	/** Whoever has an answer and does not connect gives way to others long before its time is up. */
+	#makeRoom(): void {
+		for (const [id, {session}] of this.#sessions) {
+			if (session.waitedMs < givesWayAfterMs) continue
+			this.#sessions.delete(id)
+			void session.close()
+			return
+		}
 	}
 
 	#tell(context: Context, error: SluiceError): void {
@@ -177,6 +192,11 @@ export class Whep {
 	}
 }
 
+/** @throws SluiceError `bad_request` behind an answer without an end: nobody would hear of this connection's end */
+function requireConnection({res}: Context): void {
+	if (!res.socket) throw new SluiceError('bad_request', 'the request came behind another one that is not answered yet')
+}
+
 /** @throws SluiceError `precondition_required`, `precondition_failed`, `unsupported_media_type`, `bad_request`, `unprocessable` */
 async function patch(context: Context, {session, etag}: {session: WhepSession; etag: string}): Promise<void> {
 	const fragment = readFragment(await readBody(context, fragmentType))
@@ -188,7 +208,8 @@ async function patch(context: Context, {session, etag}: {session: WhepSession; e
 	if (!any && !tags.includes(etag)) throw new SluiceError('precondition_failed', `If-Match does not name this session's ETag, ${etag}`)
 	const restart = fragment.ice && (fragment.ice.ufrag !== session.ice.ufrag || fragment.ice.password !== session.ice.password)
 	if (restart) throw new SluiceError('unprocessable', 'this server does not restart ICE; open another session, and end this one')
-	session.addCandidates(fragment)
+	// Candidates are not handed on: to each address the library would send packets, and each name it would look up in a thread
+	// of its own. The viewer's own checks tell where it is.
 	context.status = 204
 }
 
