@@ -16,6 +16,7 @@
  * @property {{parameter: string, lowest: number}[]} [adaptive] what the server lowers for a slow link, if it is asked to
  * @property {boolean} [available] false where the server's host cannot run it
  * @property {string} [unavailable] why not
+ * @property {string} [error] what is wrong with its file
  */
 
 /** The server's usual template; where it has none of this name, the first of its list is chosen. */
@@ -54,11 +55,11 @@ export class TemplateForm {
 	}
 
 	/** @param {Template} template @returns {HTMLOptionElement} one that cannot run is shown, and cannot be chosen */
-	#option({name, title = name, available = true, unavailable = ''}) {
+	#option({name, title = name, available = true, unavailable, error = ''}) {
 		const label = available ? title : this.#texts.text('unavailable')
 		const option = new window.Option(label === name ? name : `${name}: ${label}`, name)
 		option.disabled = !available
-		option.title = unavailable
+		option.title = unavailable ?? error
 		return option
 	}
 

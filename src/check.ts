@@ -1,7 +1,8 @@
 import {asSluiceError} from './errors.js'
+import {checkOnHost} from './host-check.js'
+import {inOrder} from './launch.js'
 import {createLog} from './log.js'
-import {listTemplates, locate, parseTemplate, readText, type Template, templateFile} from './template.js'
-import {checkOnHost} from './template-library.js'
+import {examineTemplate, findingText, listTemplates, readText, templateFile} from './template.js'
 import {Worker} from './worker.js'
 
 const workerPath = new URL('pipeline-worker.js', import.meta.url)
@@ -21,7 +22,7 @@ const packages: readonly [RegExp, string][] = [
 ]
 
 /**
- * Says what is wrong with templates and what this host lacks for them: one line per finding, with file and line, or one
+ * Says what is wrong with templates and what this host lacks for them: one line per finding, with file, line and column, or one
  * that says that a template can run.
  *
  * @param names the templates to look at; all of the folder where there are none
@@ -41,25 +42,18 @@ export async function check(directory: string, names: readonly string[], print: 
 /** `broken` is a fault of the file's; a host that lacks an element is none. */
 async function findingsOf(directory: string, name: string): Promise<{findings: string[]; broken: boolean}> {
 	let text: string
-	let template: Template
 	try {
 		text = await readText(templateFile(directory, name), name)
-		template = parseTemplate(name, text)
 	} catch (error) {
 		const {code, detail} = asSluiceError(error)
 		// Of a name that is none, or of no file, the words do not name it.
 		return {findings: [code === 'template_invalid' ? detail : `${name}.gst: ${detail}`], broken: true}
 	}
-	const at = (word: string, quoted = `"${word}"`) => `${name}.gst:${locate(text, quoted).line}:`
-	const {missing, error, sink} = await checkOnHost(template, new Worker(workerPath, createLog('silent')))
-	if (missing.length > 0) return {findings: missing.map(element => `${at(element)} no element "${element}" (${packageOf(element)})`), broken: false}
-	if (error !== undefined) return {findings: [`${at('', error)} ${error}`], broken: true}
-	const image = template.output.startsWith('image/')
-	if (sink && image && !(sink.drop && sink.maxBuffers === 1)) {
-		return {findings: [`${at('appsink')} images may queue in this sink, and viewers would see the past: it needs max-buffers=1 drop=true`], broken: true}
-	}
-	if (sink && !image && sink.drop) return {findings: [`${at('appsink')} this sink may drop coded video, which tears the pictures: it needs drop=false`], broken: true}
-	return {findings: [], broken: false}
+	const {template, findings} = examineTemplate(name, text)
+	const {missing, faults, warnings} = await checkOnHost(template, new Worker(workerPath, createLog('silent')), findings.length === 0)
+	const ofFile = [...findings, ...faults, ...warnings]
+	const ofHost = missing.map(({element, message, ...place}) => ({...place, message: `${message} (${packageOf(element)})`}))
+	return {findings: inOrder([...ofFile, ...ofHost]).map(finding => findingText(name, finding)), broken: ofFile.length > 0}
 }
 
 function packageOf(element: string): string {

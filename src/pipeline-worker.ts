@@ -14,7 +14,7 @@ import {collectFrames} from './garbage.js'
 import {isKeyFrame} from './h264.js'
 import {Mp4Muxer} from './mp4-muxer.js'
 import {RateLimit} from './rate-limit.js'
-import type {BusMessage, Caps, FromWorker, SinkSettings, ToWorker} from './worker-messages.js'
+import type {BusMessage, Caps, Examined, FromWorker, ToWorker} from './worker-messages.js'
 
 // An addon's .node file can be required, not imported.
 const gstreamer = createRequire(import.meta.url)('gstreamer-superficial') as typeof import('gstreamer-superficial')
@@ -104,26 +104,14 @@ function build(launch: string): {pipeline: Pipeline; src: Element; sink: Element
 	return {pipeline: built, src, sink}
 }
 
-function check({launch, elements, properties}: Extract<ToWorker, {type: 'check'}>): void {
-	const complaint = (act: () => void) => {
-		try {
-			act()
-			return undefined
-		} catch (error) {
-			return wordsOf(error)
-		}
+function examine(launch: string): Examined {
+	try {
+		const built = new gstreamer.Pipeline(launch)
+		const sink = built.findChild('sink')
+		return {src: built.findChild('src') !== undefined, sink: sink?.pull && {maxBuffers: Number(sink['max-buffers']), drop: sink['drop'] === true}}
+	} catch (error) {
+		return {error: wordsOf(error)}
 	}
-	const missing = elements.filter(element => complaint(() => new gstreamer.Pipeline(element))?.startsWith('no element'))
-	let settings: SinkSettings | undefined
-	const error = complaint(() => {
-		const {pipeline: built, sink} = build(launch)
-		for (const {element, property} of properties) {
-			// As GStreamer's parser words it.
-			if (!(property in (built.findChild(element) ?? {}))) throw new Error(`no property "${property}" in element "${element}"`)
-		}
-		settings = {maxBuffers: Number(sink['max-buffers']), drop: sink['drop'] === true}
-	})
-	send({type: 'checked', missing, ...(error !== undefined && {error}), ...(settings && {sink: settings})})
 }
 
 function wordsOf(error: unknown): string {
@@ -248,7 +236,7 @@ function kindOf({type, name, message}: Record<string, unknown>): BusMessage['kin
 
 process.on('message', (message: ToWorker) => {
 	if (message.type === 'start') start(message)
-	else if (message.type === 'check') check(message)
+	else if (message.type === 'examine') send({type: 'examined', ...examine(message.launch)})
 	else if (message.type === 'set') set(message)
 	else if (message.type === 'key-frame') pipeline?.forceKeyUnit('sink', keyUnits++)
 	else shutdown(0)

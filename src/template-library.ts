@@ -1,49 +1,19 @@
 import {type FSWatcher, watch} from 'node:fs'
 import {stat} from 'node:fs/promises'
 import {asSluiceError, SluiceError} from './errors.js'
+import {checkOnHost, type HostCheck} from './host-check.js'
+import {inOrder} from './launch.js'
 import type {Logger} from './log.js'
-import {elementsOf, familyOf, fillTemplate, listTemplates, locate, parseTemplate, readText, type Template, templateFile} from './template.js'
+import {familyOf, findingText, listTemplates, parseTemplate, readText, type Template, templateFile} from './template.js'
 import type {Worker} from './worker.js'
-import type {SinkSettings} from './worker-messages.js'
 
-/** A check that takes longer has found a plug-in that hangs. */
-const checkTimeoutMs = 10_000
 /** Editors write a file in several steps; this long after the last of them it is looked at. */
 const settleMs = 200
 /** How long a variant that did not start is passed over. */
 const failedForMs = 10 * 60 * 1000
 
-/** Whether this host can run a template, and if not, why. */
-export interface HostCheck {
-	/** Elements that this GStreamer does not have. */
-	missing: string[]
-	/** In the parser's own words. */
-	error?: string
-	sink?: SinkSettings
-}
-
-/** Lets GStreamer build a template with its defaults in a worker, for a plug-in may crash. The worker is ended. */
-export async function checkOnHost(template: Template, worker: Worker): Promise<HostCheck> {
-	const launch = fillTemplate(template, new Map())
-	try {
-		return await new Promise<HostCheck>(resolve => {
-			const timer = setTimeout(() => { resolve({missing: [], error: `GStreamer took longer than ${checkTimeoutMs / 1000} s`}) }, checkTimeoutMs)
-			worker.onMessage = message => {
-				if (message.type === 'checked') resolve(message)
-			}
-			worker.ready.then(() => worker.send({type: 'check', launch, elements: elementsOf(launch), properties: template.adaptive}), () => undefined)
-			void worker.exited.then(({code, signal}) => {
-				clearTimeout(timer)
-				resolve({missing: [], error: `GStreamer crashed (${signal ?? `exit code ${code ?? 'none'}`})`})
-			})
-		})
-	} finally {
-		await worker.close()
-	}
-}
-
 /** A template as `GET /pipelines` describes it. */
-export interface TemplateDescription extends Omit<Template, 'launch'> {
+export interface TemplateDescription extends Omit<Template, 'launch' | 'adaptiveAt'> {
 	/** Whether this host can run it. */
 	available: boolean
 	/** Why not: `no element "vah264dec"`. */
@@ -54,13 +24,18 @@ export interface TemplateDescription extends Omit<Template, 'launch'> {
 	failed?: string
 }
 
+interface LibraryCheck extends HostCheck {
+	/** Why nothing could be found out. */
+	unknown?: string
+}
+
 interface Entry {
 	/** Changes with the file. */
 	stamp: string
 	/** The last version that could be read, and, where it replaced another, that GStreamer could build. */
 	good: Template | undefined
 	problem: SluiceError | undefined
-	check: Promise<HostCheck> | undefined
+	check: Promise<LibraryCheck> | undefined
 	/** The result of `check`, once it is there. */
 	available: boolean | undefined
 	failed: {detail: string; untilMs: number} | undefined
@@ -156,11 +131,13 @@ export class TemplateLibrary {
 
 	async #describe(name: string): Promise<TemplateDescription> {
 		const entry = await this.#refresh(name)
-		const error = entry.problem && {error: entry.problem.detail}
-		if (!entry.good) return {name, title: name, description: '', needs: '', tested: '', output: '', codecs: undefined, rank: 0, camera: true, parameters: [], adaptive: [], available: false, ...error}
+		const problem = entry.problem && {error: entry.problem.detail}
+		if (!entry.good) return {name, title: name, description: '', needs: '', tested: '', output: '', codecs: undefined, rank: 0, camera: true, parameters: [], adaptive: [], available: false, ...problem}
 		const {title, description, needs, tested, output, codecs, rank, camera, parameters, adaptive} = entry.good
-		const {missing, error: refusal} = await this.#checked(entry, entry.good)
-		const unavailable = missing.length > 0 ? missing.map(element => `no element "${element}"`).join(', ') : refusal
+		const {missing, faults: [fault], unknown} = await this.#checked(entry, entry.good)
+		const unavailable = missing.length > 0 ? missing.map(({message}) => message).join(', ') : unknown
+		// A version that was refused is told before a good one's lack.
+		const error = problem ?? (fault && {error: findingText(name, fault)})
 		return {
 			name,
 			title,
@@ -173,7 +150,7 @@ export class TemplateLibrary {
 			camera,
 			parameters,
 			adaptive,
-			available: unavailable === undefined,
+			available: unavailable === undefined && !fault,
 			...(unavailable !== undefined && {unavailable}),
 			...((entry.failed?.untilMs ?? 0) > performance.now() && {failed: entry.failed?.detail ?? ''}),
 			...error
@@ -197,14 +174,14 @@ export class TemplateLibrary {
 		}
 	}
 
-	async #checked(entry: Entry, template: Template): Promise<HostCheck> {
+	async #checked(entry: Entry, template: Template): Promise<LibraryCheck> {
 		// A worker that could not be started says nothing of the template.
 		entry.check ??= this.#check(template).catch((error: unknown) => {
 			entry.check = undefined
-			return {missing: [], error: asSluiceError(error).detail}
+			return {missing: [], faults: [], warnings: [], unknown: asSluiceError(error).detail}
 		})
 		const check = await entry.check
-		entry.available = check.error === undefined
+		entry.available = isSound(check) && check.unknown === undefined
 		return check
 	}
 
@@ -234,7 +211,8 @@ export class TemplateLibrary {
 	}
 
 	async #read(file: string, name: string, stamp: string, known: Entry | undefined): Promise<Entry> {
-		const lastGood = known?.good
+		// One that cannot run here, or anywhere, is nothing to fall back to.
+		const lastGood = known?.available === false ? undefined : known?.good
 		// What was found out of the last good version holds on.
 		const rest = {check: known?.check, available: known?.available, failed: known?.failed}
 		try {
@@ -243,10 +221,10 @@ export class TemplateLibrary {
 			// Without an earlier version there is nothing to fall back to, and the viewer hears the parser's words.
 			if (!lastGood) return {stamp, good: template, problem: undefined, check: undefined, available: undefined, failed: undefined}
 			const check = this.#check(template)
-			const {error} = await check
-			if (error === undefined) return {stamp, good: template, problem: undefined, check, available: true, failed: undefined}
-			const {line, column} = locate(text, error)
-			return {stamp, good: lastGood, problem: new SluiceError('template_invalid', `${name}.gst:${line}:${column}: ${error}`), ...rest}
+			const {missing, faults} = await check
+			const [first] = inOrder([...faults, ...missing])
+			if (!first) return {stamp, good: template, problem: undefined, check, available: true, failed: undefined}
+			return {stamp, good: lastGood, problem: new SluiceError('template_invalid', findingText(name, first)), ...rest}
 		} catch (error) {
 			return {stamp, good: lastGood, problem: asSluiceError(error), ...rest}
 		}
@@ -261,6 +239,10 @@ export class TemplateLibrary {
 			this.#checks.delete(worker)
 		}
 	}
+}
+
+function isSound({missing, faults}: HostCheck): boolean {
+	return missing.length === 0 && faults.length === 0
 }
 
 async function stampOf(file: string): Promise<string | undefined> {

@@ -2,6 +2,7 @@ import {constants} from 'node:fs'
 import {open, readdir, realpath} from 'node:fs/promises'
 import path from 'node:path'
 import {SluiceError} from './errors.js'
+import {type Finding, inOrder, type Position} from './launch.js'
 
 /** A parameter that a template declares in its header. */
 export type Parameter =
@@ -39,7 +40,9 @@ export interface Template {
 	parameters: readonly Parameter[]
 	/** What may be lowered for a slow link, in this order; none where nothing. */
 	adaptive: readonly AdaptiveRule[]
-	/** The launch text, without comments, with a `{placeholder}` for each parameter. */
+	/** Where each of `adaptive` stands in the file. */
+	adaptiveAt: readonly Position[]
+	/** The launch text with a `{placeholder}` for each parameter. Comments are empty lines, so that its lines are the file's. */
 	launch: string
 }
 
@@ -58,14 +61,17 @@ export const reservedParameters: readonly string[] = ['rtsp_url', 'camera', 'pip
 /** The template of whoever names none. */
 export const defaultTemplate = 'jpeg'
 export const maxTemplateBytes = 64 * 1024
+/** A finding is one line, however long the word is that it quotes. */
+const maxMessageLength = 300
 const extension = '.gst'
 const namePattern = /^[a-z\d][a-z\d._-]{0,63}$/i
 // GStreamer's own lists, format={I420,NV12}, are left alone: a placeholder is a lower-case word.
 const placeholderPattern = /\{([a-z][a-z\d_]*)\}/g
-const parameterPattern = /^\{([^}]*)\}\s+([a-z][a-z\d_]*)=(\S+)\s+(\S.*)$/
+const tagPattern = /^\s*#\s*@(\S+)\s*(.*)$/d
+const parameterPattern = /^(\{([^}]*)\})\s+([a-z][a-z\d_]*)=(\S+)\s+(\S.*)$/d
 const rangePattern = /^(integer|number) (-?[\d.]+)\.\.(-?[\d.]+)$/
 const choicePattern = /^[\w.+-]+(?:\|[\w.+-]+)+$/
-const adaptivePattern = /^([a-z][a-z\d_]*)=([\w-]+)\.([\w-]+)\s+(-?\d{1,7})$/
+const adaptivePattern = /^([a-z][a-z\d_]*)=([\w-]+)\.([\w-]+)\s+(-?\d{1,7})\s*$/d
 const numberPattern = /^-?\d{1,10}(?:\.\d{1,6})?$/
 
 /**
@@ -126,48 +132,31 @@ export function familyOf(name: string): string {
 	return name.split('.', 1)[0] ?? name
 }
 
-/** @throws SluiceError `template_invalid`, naming file and line */
+/** @throws SluiceError `template_invalid`, naming file, line and column of what is wrong first */
 export function parseTemplate(name: string, text: string): Template {
-	const parameters: Parameter[] = []
-	const launchLines: string[] = []
-	const tags = new Map<string, string>()
-	const adaptive: {rule: AdaptiveRule; refuse: (why: string) => SluiceError}[] = []
-	for (const [index, line] of text.split(/\r?\n/).entries()) {
-		if (!/^\s*#/.test(line)) {
-			launchLines.push(line)
-			continue
-		}
-		const [, tag, value = ''] = /^\s*#\s*@(\S+)\s*(.*)$/.exec(line) ?? []
-		if (tag === undefined) continue
-		const refuse = (why: string) => invalid(name, why, index + 1)
-		if (tag === 'param') {
-			const parameter = parseParameter(value, refuse)
-			if (parameters.some(other => other.name === parameter.name)) throw refuse(`the parameter ${parameter.name} is declared twice`)
-			parameters.push(parameter)
-			continue
-		}
-		if (tag === 'adaptive') {
-			adaptive.push({rule: parseAdaptive(value, refuse), refuse})
-			continue
-		}
-		const rule = textTags.get(tag)
-		if (!rule) throw refuse(`@${tag} is unknown; known are @param, @adaptive, ${[...textTags.keys()].map(known => `@${known}`).join(', ')}`)
-		if (tags.has(tag)) throw refuse(`@${tag} is given twice`)
-		if (!rule.pattern.test(value.trim())) throw refuse(`@${tag} expects ${rule.expected}, not ${JSON.stringify(value.slice(0, 64))}`)
-		tags.set(tag, value.trim())
-	}
-	for (const [index, line] of text.split(/\r?\n/).entries()) {
-		if (/^\s*#/.test(line)) continue
-		for (const [placeholder, parameter] of line.matchAll(placeholderPattern)) {
-			if (!parameters.some(known => known.name === parameter)) throw invalid(name, `${placeholder} has no @param line`, index + 1)
-		}
-	}
-	const launch = launchLines.join('\n').trim()
+	const {template, findings: [first]} = examineTemplate(name, text)
+	if (first) throw new SluiceError('template_invalid', findingText(name, first))
+	return template
+}
+
+/**
+ * Reads a template however much is wrong with it, and tells all of that. What was wrong is left out of the template.
+ * GStreamer is not asked.
+ */
+export function examineTemplate(name: string, text: string): {template: Template; findings: Finding[]} {
+	const findings: Finding[] = []
+	const lines = text.split(/\r?\n/)
+	const header = readHeader(lines, findings)
+	const launch = lines.map(line => (isComment(line) ? '' : line)).join('\n')
 	// Last, for a parameter may be declared below.
-	for (const [index, {rule, refuse}] of adaptive.entries()) {
-		checkAdaptive(rule, adaptive.slice(0, index).map(({rule: other}) => other), parameters, launch, refuse)
+	for (const [index, line] of launch.split('\n').entries()) {
+		for (const match of line.matchAll(placeholderPattern)) {
+			if (!header.declared.has(match[1] ?? '')) findings.push({line: index + 1, column: match.index + 1, message: `${match[0]} has no @param line`})
+		}
 	}
-	return {
+	checkAdaptive(header, launch, findings)
+	const {tags, parameters, adaptive} = header
+	const template = {
 		name,
 		title: tags.get('title') ?? name,
 		description: tags.get('description') ?? '',
@@ -179,38 +168,109 @@ export function parseTemplate(name: string, text: string): Template {
 		camera: tags.get('camera') !== 'none',
 		parameters,
 		adaptive: adaptive.map(({rule}) => rule),
+		adaptiveAt: adaptive.map(({at}) => at.property),
 		launch
 	}
+	return {template, findings: inOrder(findings)}
 }
 
-function parseParameter(value: string, refuse: (why: string) => SluiceError): Parameter {
-	const [, type = '', name = '', initial = '', text = ''] = parameterPattern.exec(value) ?? []
-	if (name === '') throw refuse('expected "@param {integer 1..100} name=default What it does"')
-	if (reservedParameters.includes(name)) throw refuse(`${name} belongs to the server; name the parameter otherwise`)
+interface Header {
+	tags: Map<string, string>
+	parameters: Parameter[]
+	/** Names of parameters, those included whose line is wrong: their placeholders are not wrong as well. */
+	declared: Set<string>
+	adaptive: AdaptiveLine[]
+}
+
+interface AdaptiveLine {
+	rule: AdaptiveRule
+	at: Record<'parameter' | 'element' | 'property' | 'lowest', Position>
+}
+
+/** Tells what is wrong in a line, and in which column. */
+type Refuse = (column: number, message: string) => void
+
+function isComment(line: string): boolean {
+	return /^\s*#/.test(line)
+}
+
+function readHeader(lines: readonly string[], findings: Finding[]): Header {
+	const header: Header = {tags: new Map(), parameters: [], declared: new Set(), adaptive: []}
+	for (const [index, text] of lines.entries()) {
+		const found = tagPattern.exec(text)
+		if (!found) continue
+		const line = index + 1
+		const [, tag = '', value = ''] = found
+		const refuse: Refuse = (column, message) => { findings.push({line, column, message}) }
+		// Of the "@", and of what stands behind the tag.
+		const [column, valueColumn] = [columnOf(found, 1) - 1, columnOf(found, 2)]
+		if (tag === 'param') readParameter(value, column, valueColumn, header, refuse)
+		else if (tag === 'adaptive') readAdaptive(value, column, {line, column: valueColumn}, header, refuse)
+		else readTag(tag, value, column, valueColumn, header, refuse)
+	}
+	return header
+}
+
+/** From 1; 0 is added for a group that took no part. */
+function columnOf({indices}: RegExpExecArray, group: number): number {
+	return (indices?.[group]?.[0] ?? 0) + 1
+}
+
+function readTag(tag: string, value: string, column: number, valueColumn: number, {tags}: Header, refuse: Refuse): void {
+	const rule = textTags.get(tag)
+	if (!rule) refuse(column, `@${tag.slice(0, 64)} is unknown; known are @param, @adaptive, ${[...textTags.keys()].map(known => `@${known}`).join(', ')}`)
+	else if (tags.has(tag)) refuse(column, `@${tag} is given twice`)
+	else if (!rule.pattern.test(value.trim())) refuse(value === '' ? column : valueColumn, `@${tag} expects ${rule.expected}, not ${JSON.stringify(value.slice(0, 64))}`)
+	else tags.set(tag, value.trim())
+}
+
+function readParameter(value: string, column: number, valueColumn: number, {parameters, declared}: Header, refuse: Refuse): void {
+	const found = parameterPattern.exec(value)
+	const [, , type = '', name = /([a-z][a-z\d_]*)=/.exec(value)?.[1] ?? '', initial = ''] = found ?? []
+	const at = (group: number) => (found ? valueColumn - 1 + columnOf(found, group) : column)
+	const parameter = found ? parameterOf(name, found) : undefined
+	if (!found) refuse(column, 'expected "@param {integer 1..100} name=default What it does"')
+	else if (reservedParameters.includes(name)) refuse(at(3), `${name} belongs to the server; name the parameter otherwise`)
+	else if (declared.has(name)) refuse(at(3), `the parameter ${name} is declared twice`)
+	else if (!parameter) refuse(at(1), `{${type}} is no type; write {integer 1..100}, {number 0.5..60} or {one|other}`)
+	else if (readValue(parameter, initial) === undefined) refuse(at(4), `the default of ${name}, ${initial}, is none of its values: ${expectation(parameter)}`)
+	else parameters.push(parameter)
+	declared.add(name)
+}
+
+/** Undefined where its type is none. */
+function parameterOf(name: string, [, , type = '', , initial = '', text = '']: readonly string[]): Parameter | undefined {
 	const [, kind, low, high] = rangePattern.exec(type) ?? []
-	const parameter: Parameter | undefined =
-		kind === 'integer' || kind === 'number'
-			? {name, type: kind, minimum: Number(low), maximum: Number(high), default: Number(initial), text}
-			: choicePattern.test(type)
-				? {name, type: 'choice', choices: type.split('|'), default: initial, text}
-				: undefined
-	if (!parameter || (parameter.type !== 'choice' && !(parameter.minimum <= parameter.maximum))) throw refuse(`{${type}} is no type; write {integer 1..100}, {number 0.5..60} or {one|other}`)
-	if (readValue(parameter, initial) === undefined) throw refuse(`the default of ${name}, ${initial}, is none of its values: ${expectation(parameter)}`)
-	return parameter
+	if (kind === 'integer' || kind === 'number') {
+		const [minimum, maximum] = [Number(low), Number(high)]
+		return minimum <= maximum ? {name, type: kind, minimum, maximum, default: Number(initial), text} : undefined
+	}
+	return choicePattern.test(type) ? {name, type: 'choice', choices: type.split('|'), default: initial, text} : undefined
 }
 
-function parseAdaptive(value: string, refuse: (why: string) => SluiceError): AdaptiveRule {
-	const [, parameter, element, property, lowest] = adaptivePattern.exec(value.trim()) ?? []
-	if (parameter === undefined || element === undefined || property === undefined) throw refuse('expected "@adaptive parameter=element.property lowest", as "@adaptive quality=encoder.quality 25"')
-	return {parameter, element, property, lowest: Number(lowest)}
+function readAdaptive(value: string, column: number, {line, column: valueColumn}: Position, {adaptive}: Header, refuse: Refuse): void {
+	const found = adaptivePattern.exec(value)
+	if (!found) {
+		refuse(column, 'expected "@adaptive parameter=element.property lowest", as "@adaptive quality=encoder.quality 25"')
+		return
+	}
+	const [, parameter = '', element = '', property = '', lowest] = found
+	const at = (group: number) => ({line, column: valueColumn - 1 + columnOf(found, group)})
+	adaptive.push({rule: {parameter, element, property, lowest: Number(lowest)}, at: {parameter: at(1), element: at(2), property: at(3), lowest: at(4)}})
 }
 
-function checkAdaptive({parameter, element, property, lowest}: AdaptiveRule, others: readonly AdaptiveRule[], parameters: readonly Parameter[], launch: string, refuse: (why: string) => SluiceError): void {
-	const declared = parameters.find(({name}) => name === parameter)
-	if (declared?.type !== 'integer') throw refuse(`@adaptive needs a parameter {integer …}, and ${parameter} is ${declared ? `{${declared.type}}` : 'not declared'}`)
-	if (lowest < declared.minimum || lowest > declared.maximum) throw refuse(`the lowest of ${parameter} must be ${expectation(declared)}, not ${lowest}`)
-	if (!launch.split(/\s+/).includes(`name=${element}`)) throw refuse(`no element is named "${element}": write name=${element} behind the one whose ${property} is meant`)
-	if (others.some(other => other.parameter === parameter || (other.element === element && other.property === property))) throw refuse(`@adaptive ${parameter}=${element}.${property} is given twice`)
+function checkAdaptive({adaptive, parameters, declared}: Header, launch: string, findings: Finding[]): void {
+	for (const [index, {rule: {parameter, element, property, lowest}, at}] of adaptive.entries()) {
+		const refuse = (place: Position, message: string) => { findings.push({...place, message}) }
+		const found = parameters.find(({name}) => name === parameter)
+		// One whose own line is wrong is told there.
+		if (!found && declared.has(parameter)) continue
+		if (found?.type !== 'integer') refuse(at.parameter, `@adaptive needs a parameter {integer …}, and ${parameter} is ${found ? `{${found.type}}` : 'not declared'}`)
+		else if (lowest < found.minimum || lowest > found.maximum) refuse(at.lowest, `the lowest of ${parameter} must be ${expectation(found)}, not ${lowest}`)
+		if (!launch.split(/\s+/).includes(`name=${element}`)) refuse(at.element, `no element is named "${element}": write name=${element} behind the one whose ${property} is meant`)
+		const others = adaptive.slice(0, index).map(({rule}) => rule)
+		if (others.some(other => other.parameter === parameter || (other.element === element && other.property === property))) refuse(at.parameter, `@adaptive ${parameter}=${element}.${property} is given twice`)
+	}
 }
 
 /**
@@ -231,7 +291,17 @@ export function fillTemplate(template: Template, query: ReadonlyMap<string, stri
 		if (value === undefined) throw new SluiceError('bad_request', `${parameter.name} must be ${expectation(parameter)}, not ${JSON.stringify((given ?? '').slice(0, 64))}`)
 		values.set(parameter.name, value)
 	}
-	return template.launch.replace(placeholderPattern, (placeholder, name: string) => values.get(name) ?? placeholder)
+	return fill(template.launch, values)
+}
+
+/** A part of the launch text with the defaults in their places; undefined where a placeholder has none. */
+export function fillWithDefaults({parameters}: Template, text: string): string | undefined {
+	const filled = fill(text, new Map(parameters.map(parameter => [parameter.name, String(parameter.default)])))
+	return filled.search(placeholderPattern) === -1 ? filled : undefined
+}
+
+function fill(text: string, values: ReadonlyMap<string, string>): string {
+	return text.replace(placeholderPattern, (placeholder, name: string) => values.get(name) ?? placeholder)
 }
 
 /** The value as it goes into the launch text; undefined where it is none that the parameter takes. */
@@ -248,33 +318,12 @@ export function expectation(parameter: Parameter): string {
 	return `${parameter.type === 'integer' ? 'a whole number' : 'a number'} from ${parameter.minimum} to ${parameter.maximum}`
 }
 
-/**
- * The elements that a launch text names, each once. What it cannot tell, as a plug-in's caps features, it leaves out.
- * @param launch filled: without placeholders
- */
-export function elementsOf(launch: string): string[] {
-	const tokens = launch.match(/!|(?:[^\s"'!]|"(?:\\.|[^"\\])*"|'[^']*')+/g) ?? []
-	return [...new Set(tokens.filter(token => /^[a-z][\w-]*$/i.test(token)))]
+/** `jpeg.gst:12:10: no property "x" in element "y"`, always one line. */
+export function findingText(name: string, {line, column, message}: Finding): string {
+	const words = message.replace(/\s+/g, ' ')
+	return `${name}${extension}:${line}:${column}: ${words.length > maxMessageLength ? `${words.slice(0, maxMessageLength)}…` : words}`
 }
 
-/**
- * Where in a template's file GStreamer's parser found what it complains of: it names elements and properties in quotes,
- * and no position. Where that does not help, the first line that is no comment.
- */
-export function locate(text: string, message: string): {line: number; column: number} {
-	const lines = text.split(/\r?\n/)
-	const launchLines = lines.flatMap((line, index) => (/^\s*(#|$)/.test(line) ? [] : [{line, number: index + 1}]))
-	const words = [...message.matchAll(/"([^"]+)"/g)].map(([, word = '']) => word)
-	// "no property "x" in element "y"": the first word is the narrower one. Elements may be named with their number, identity0.
-	for (const word of words.flatMap(candidate => [candidate, candidate.replace(/\d+$/, '')])) {
-		for (const {line, number} of launchLines) {
-			const column = line.indexOf(word)
-			if (column !== -1) return {line: number, column: column + 1}
-		}
-	}
-	return {line: launchLines[0]?.number ?? 1, column: 1}
-}
-
-function invalid(name: string, why: string, line?: number): SluiceError {
-	return new SluiceError('template_invalid', `${name}${extension}${line === undefined ? '' : `:${line}`}: ${why}`)
+function invalid(name: string, why: string): SluiceError {
+	return new SluiceError('template_invalid', `${name}${extension}: ${why}`)
 }

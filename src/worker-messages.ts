@@ -13,8 +13,8 @@ export interface PropertyValue {
 export type ToWorker =
 	/** Builds and plays one pipeline. Sent once, to a worker that said `ready`. */
 	| {type: 'start'; launch: string; source: {location: string; user?: string; password?: string}}
-	/** Tells what is missing here for a launch text, without playing it; `properties` are those that shall be settable. */
-	| {type: 'check'; launch: string; elements: string[]; properties: readonly {element: string; property: string}[]}
+	/** Builds a launch text, or a part of one, and tells what of it, without playing it. */
+	| {type: 'examine'; launch: string}
 	/** Changes a property of an element of the pipeline that plays. */
 	| ({type: 'set'} & PropertyValue)
 	/** Asks for a key frame, upstream from the sink: of an encoder in the pipeline, or of a camera that takes RTCP's PLI. */
@@ -27,8 +27,8 @@ export type FromWorker =
 	| {type: 'ready'}
 	/** GStreamer's parser refused the launch text, or a named element is missing from it. */
 	| {type: 'unparsable'; message: string}
-	/** The answer to `check`: elements that this GStreamer does not have, and either the parser's own words or what the sink is set to. */
-	| {type: 'checked'; missing: string[]; error?: string; sink?: SinkSettings}
+	/** The answer to `examine`: the parser's own words where it refused the text, else what it made of it. */
+	| ({type: 'examined'} & Examined)
 	/**
 	 * One sample of the appsink. `caps` comes with the first frame, and whenever they change, and with those of MP4 its
 	 * initialization segment, in base64; with the first frame, too, the name in RTP of the codec that the camera sends, where
@@ -37,6 +37,14 @@ export type FromWorker =
 	| {type: 'frame'; sequence: number; timeMs: number; keyFrame: boolean; data: Uint8Array; caps?: Caps; init?: string; codec?: string}
 	/** A message of the pipeline's bus that says how the pipeline fares. */
 	| {type: 'bus'; message: BusMessage}
+
+/** What GStreamer made of a launch text. */
+export type Examined = {error: string} | {
+	/** Whether an element is named "src". */
+	src: boolean
+	/** Of the appsink named "sink"; undefined where there is none. */
+	sink: SinkSettings | undefined
+}
 
 /** An appsink's properties that decide whether frames may wait in it. */
 export interface SinkSettings {

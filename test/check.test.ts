@@ -19,30 +19,70 @@ async function sluice(...args: string[]): Promise<{code: number; lines: string[]
 
 const sink = '! appsink name=sink max-buffers=1 drop=true sync=false'
 
-for (const [name, text, finding] of [
-	['good', `rtspsrc name=src\n${sink}`, 'good.gst: can run here'],
-	['placeholder', `rtspsrc name=src latency={x}\n${sink}`, 'placeholder.gst:1: {x} has no @param line'],
-	['twice', `# @param {integer 1..2} a=1 A\n# @param {integer 1..2} a=1 A\nrtspsrc name=src\n${sink}`, 'twice.gst:2: the parameter a is declared twice'],
-	['range', `# @param {integer 1..2} a=3 A\nrtspsrc name=src\n${sink}`, 'range.gst:1: the default of a, 3, is none of its values: a whole number from 1 to 2'],
-	['element', `rtspsrc name=src\n! avdec_nosuch\n${sink}`, 'element.gst:2: no element "avdec_nosuch" (Debian: gstreamer1.0-libav)'],
-	['property', `rtspsrc name=src\n  colour=red\n${sink}`, 'property.gst:2: no property "colour" in element "rtspsrc"'],
-	['adaptive', `# @param {integer 1..2} a=1 A\n# @adaptive a=encoder.qualty 1\nrtspsrc name=src ! jpegenc name=encoder\n${sink}`, 'adaptive.gst:3: no property "qualty" in element "encoder"'],
-	['nosrc', `rtspsrc\n${sink}`, 'nosrc.gst:1: no element is named "src"'],
-	['nosink', 'rtspsrc name=src ! fakesink', 'nosink.gst:1: no appsink is named "sink"'],
-	['queues', 'rtspsrc name=src\n! appsink name=sink sync=false', 'queues.gst:2: images may queue in this sink, and viewers would see the past: it needs max-buffers=1 drop=true'],
-	['drops', `# @output video/x-h264\nrtspsrc name=src\n${sink}`, 'drops.gst:3: this sink may drop coded video, which tears the pictures: it needs drop=false'],
-	['quotes', `rtspsrc name=src user-agent="x\n${sink}`, /^quotes\.gst:1: /],
-	['large', 'x'.repeat(1_000_000), 'large.gst: the file has 1000000 bytes; at most 65536 are taken'],
-	['latin', Buffer.from([0x23, 0xe4]), 'latin.gst: the file is not UTF-8']
-] as [string, string | Buffer, string | RegExp][]) {
+for (const [name, text, ...findings] of [
+	['good', `rtspsrc name=src\n${sink}`],
+	['placeholder', `rtspsrc name=src latency={x}\n${sink}`, '1:26: {x} has no @param line'],
+	['twice', `# @param {integer 1..2} a=1 A\n# @param {integer 1..2} a=1 A\nrtspsrc name=src\n${sink}`, '2:25: the parameter a is declared twice'],
+	['range', `# @param {integer 1..2} a=3 A\nrtspsrc name=src latency={a}\n${sink}`, '1:27: the default of a, 3, is none of its values: a whole number from 1 to 2'],
+	['element', `rtspsrc name=src\n! avdec_nosuch\n${sink}`, '2:3: no element "avdec_nosuch" (Debian: gstreamer1.0-libav)'],
+	['property', `rtspsrc name=src\n  colour=red\n${sink}`, '2:3: no property "colour" in element "rtspsrc"'],
+	['adaptive', `# @param {integer 1..2} a=1 A\n# @adaptive a=encoder.qualty 1\nrtspsrc name=src ! jpegenc name=encoder\n${sink}`, '2:23: no property "qualty" in element "jpegenc"'],
+	['nosrc', `rtspsrc\n${sink}`, '1:1: no element is named "src"'],
+	['nosink', 'rtspsrc name=src ! fakesink', '1:1: no appsink is named "sink"'],
+	['othersink', 'rtspsrc name=src\n! fakesink name=sink', '2:3: no appsink is named "sink"'],
+	['noends', 'rtspsrc ! fakesink', '1:1: no element is named "src"', '1:1: no appsink is named "sink"'],
+	['sinks', `rtspsrc name=src ! tee name=t\n${sink}\nt. ${sink}`, '3:6: a second element is named "sink"'],
+	['appsinks', `rtspsrc name=src ! tee name=t\n${sink}\nt. ! queue ! appsink name=other`, '3:14: a second appsink, from which nobody takes anything: frames are taken from the one that is named "sink"'],
+	['sources', `rtspsrc name=src\n${sink}\nvideotestsrc name=src ! fakesink`, '3:1: a second element is named "src"'],
+	['queues', 'rtspsrc name=src\n! appsink name=sink sync=false', '2:3: images may queue in this sink, and viewers would see the past: it needs max-buffers=1 drop=true'],
+	['drops', `# @output video/x-h264\nrtspsrc name=src\n${sink}`, '3:3: this sink may drop coded video, which tears the pictures: it needs drop=false'],
+	['quotes', `rtspsrc name=src user-agent="x\n${sink}`, '1:29: the quote " that begins here does not end'],
+	['syntax', `rtspsrc name=src\n${sink} !`, '1:1: syntax error'],
+	['link', `rtspsrc name=src\n! audioconvert ! jpegenc\n${sink}`, /^2:18: could not link audioconvert0 to jpegenc0/],
+	['large', 'x'.repeat(1_000_000), 'the file has 1000000 bytes; at most 65536 are taken'],
+	['long', `rtspsrc name=src ! ${'x'.repeat(60_000)}\n${sink}`, /^1:20: no element "x{280,}…$/],
+	['latin', Buffer.from([0x23, 0xe4]), 'the file is not UTF-8'],
+	['empty', '# @title Nothing\n', '1:1: no element is named "src"', '1:1: no appsink is named "sink"'],
+	[
+		'all', [
+			'# @titel All that may be wrong at once',
+			'# @param {integer 1..2} a=3 A',
+			'# @param {integer 1..100} q=80 Quality',
+			'# @adaptive q=encoder.qualty 25',
+			'rtspsrc latency={a} colour=red protocols=nonsense',
+			'! nosuch shape=round ! video/x-raw, width=640 ! vah264nosuch ! nosuch',
+			'! queue max-size-tine={q} leaky=downstream',
+			'! jpegenc name=encoder quality={quality}',
+			'! appsink name=sink max-buffers=0 wait=yes'
+		].join('\n'),
+		/^1:3: @titel is unknown; known are @param, /,
+		'2:27: the default of a, 3, is none of its values: a whole number from 1 to 2',
+		'4:23: no property "qualty" in element "jpegenc"',
+		'5:1: no element is named "src"',
+		'5:21: no property "colour" in element "rtspsrc"',
+		'5:32: could not set property "protocols" in element "rtspsrc" to "nonsense"',
+		'6:3: no element "nosuch" (of no package that is known here)',
+		'6:49: no element "vah264nosuch" (Debian: gstreamer1.0-plugins-bad; it shows only where the device is)',
+		'7:9: no property "max-size-tine" in element "queue"',
+		'8:32: {quality} has no @param line',
+		'9:3: images may queue in this sink, and viewers would see the past: it needs max-buffers=1 drop=true',
+		'9:35: no property "wait" in element "appsink"'
+	]
+] as [string, string | Buffer, ...(string | RegExp)[]][]) {
 	test.serial(`sluice check: ${name}`, async t => {
 		const directory = await mkdtemp(path.join(tmpdir(), 'sluice-'))
 		await writeFile(path.join(directory, `${name}.gst`), text)
 		const {code, lines} = await sluice('check', name, '--pipelines', directory)
-		t.is(lines.length, 1)
-		if (typeof finding === 'string') t.is(lines[0], finding)
-		else t.regex(lines[0] ?? '', finding)
-		t.is(code, name === 'good' ? 0 : 1)
+		if (findings.length === 0) t.deepEqual(lines, [`${name}.gst: can run here`])
+		else t.is(lines.length, findings.length, lines.join('\n'))
+		for (const [index, finding] of findings.entries()) {
+			const line = lines[index] ?? ''
+			const told = /^\w+\.gst:( (?=the file)|)(.*)$/.exec(line)?.[2] ?? line
+			if (typeof finding === 'string') t.is(told, finding)
+			else t.regex(told, finding)
+			t.true(line.startsWith(`${name}.gst:`))
+		}
+		t.is(code, findings.length === 0 ? 0 : 1)
 	})
 }
 
@@ -55,8 +95,8 @@ test.serial('sluice check looks at every template; a missing element fails it on
 	const all = await sluice('check', '--pipelines', directory)
 	t.deepEqual(all.lines, [
 		'a.gst: can run here',
-		'b.gst:1: no element "nosuch1" (of no package that is known here)',
-		'b.gst:1: no element "nosuch2" (of no package that is known here)',
+		'b.gst:1:20: no element "nosuch1" (of no package that is known here)',
+		'b.gst:1:30: no element "nosuch2" (of no package that is known here)',
 		'c.gst: it is a symbolic link out of the folder',
 		'd.gst: it is not a file'
 	])

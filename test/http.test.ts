@@ -67,7 +67,7 @@ test('GET /pipelines describes every template; a broken one does not hide the ot
 	t.is(status, 200)
 	const none = {description: '', needs: '', tested: '', output: '', rank: 0, camera: true, adaptive: []}
 	t.deepEqual(JSON.parse(body), {pipelines: [
-		{...none, name: 'broken', title: 'broken', parameters: [], available: false, error: 'broken.gst:1: expected "@param {integer 1..100} name=default What it does"'},
+		{...none, name: 'broken', title: 'broken', parameters: [], available: false, error: 'broken.gst:1:3: expected "@param {integer 1..100} name=default What it does"'},
 		{
 			name: 'good', title: 'Good', description: 'For tests', needs: 'nothing', tested: 'here', output: 'image/jpeg', rank: 0, camera: true, adaptive: [], available: true,
 			parameters: [
@@ -76,7 +76,7 @@ test('GET /pipelines describes every template; a broken one does not hide the ot
 			]
 		},
 		{...none, name: 'missing', title: 'missing', output: 'image/jpeg', parameters: [], available: false, unavailable: 'no element "nosuch1", no element "nosuch2"'},
-		{...none, name: 'unlinked', title: 'unlinked', output: 'image/jpeg', parameters: [], available: false, unavailable: 'no appsink is named "sink"'}
+		{...none, name: 'unlinked', title: 'unlinked', output: 'image/jpeg', parameters: [], available: false, error: 'unlinked.gst:1:1: no appsink is named "sink"'}
 	]})
 })
 

@@ -1,4 +1,4 @@
-import {cp, mkdtemp, readdir, readFile, rm, writeFile} from 'node:fs/promises'
+import {cp, mkdtemp, readdir, readFile, rm, symlink, writeFile} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import path from 'node:path'
 import test, {type ExecutionContext} from 'ava'
@@ -49,7 +49,7 @@ test.serial('a broken edit keeps the last good version serving, and is told with
 	for (const [broken, words] of [
 		[good.replace('! jpegenc', '! jpegenk'), `jpeg.gst:${line}:3: no element "jpegenk"`],
 		[good.replace('name=encoder quality', 'name=encoder qualitie'), `jpeg.gst:${line}:24: no property "qualitie" in element "jpegenc"`],
-		[good.replace('quality=80', 'quality=800'), /^jpeg\.gst:\d+: the default of quality, 800, is none of its values/],
+		[good.replace('quality=80', 'quality=800'), /^jpeg\.gst:\d+:35: the default of quality, 800, is none of its values/],
 		[good.replace('name=sink', 'name=sinc'), /^jpeg\.gst:\d+:\d+: no appsink is named "sink"/],
 		['x'.repeat(1_000_000), 'jpeg.gst: the file has 1000000 bytes; at most 65536 are taken']
 	] as const) {
@@ -67,6 +67,50 @@ test.serial('a broken edit keeps the last good version serving, and is told with
 	await writeFile(file, good.replaceAll('=320', '=160'))
 	t.deepEqual(await sizeOf(t, url), {width: 160, height: 90})
 	t.is((await describe(sluice.http, 'jpeg'))?.error, undefined)
+})
+
+test.serial('whatever is wrong with a file is told of that file, and neither the server nor another template is harmed', async t => {
+	const directory = await mkdtemp(path.join(tmpdir(), 'sluice-'))
+	const sink = '! appsink name=sink max-buffers=1 drop=true'
+	const bad: Record<string, [string | Buffer, string]> = {
+		placeholder: [`rtspsrc name=src latency={x}\n${sink}`, 'placeholder.gst:1:26: {x} has no @param line'],
+		twice: [`# @param {integer 1..2} a=1 A\n# @param {integer 1..2} a=1 A\nrtspsrc name=src\n${sink}`, 'twice.gst:2:25: the parameter a is declared twice'],
+		range: [`# @param {integer 1..2} a=3 A\nrtspsrc name=src\n${sink}`, 'range.gst:1:27: the default of a, 3, is none of its values: a whole number from 1 to 2'],
+		nosrc: [`rtspsrc\n${sink}`, 'nosrc.gst:1:1: no element is named "src"'],
+		sinks: [`rtspsrc name=src ! tee name=t\n${sink}\nt. ${sink}`, 'sinks.gst:3:6: a second element is named "sink"'],
+		appsinks: [`rtspsrc name=src ! tee name=t\n${sink}\nt. ! appsink`, 'appsinks.gst:3:6: a second appsink, from which nobody takes anything: frames are taken from the one that is named "sink"'],
+		quotes: [`rtspsrc name=src user-agent="x\n${sink}`, 'quotes.gst:1:29: the quote " that begins here does not end'],
+		large: ['x'.repeat(1_000_000), 'large.gst: the file has 1000000 bytes; at most 65536 are taken'],
+		latin: [Buffer.from([0x23, 0xe4]), 'latin.gst: the file is not UTF-8'],
+		words: ['x '.repeat(30_000), 'words.gst:1:1: no element is named "src"']
+	}
+	// GStreamer builds these: what they lack is sense.
+	const runs = ['quotes', 'appsinks']
+	for (const [name, [text]] of Object.entries(bad)) await writeFile(path.join(directory, `${name}.gst`), text)
+	await symlink('/etc/passwd', path.join(directory, 'link.gst'))
+	await cp('pipelines/test.gst', path.join(directory, 'test.gst'))
+	const sluice = await startSluice(t, ['--pipelines', directory])
+	for (const [name, error] of [...Object.entries(bad).map(([name, [, error]]) => [name, error] as const), ['link', 'link.gst: it is a symbolic link out of the folder'] as const]) {
+		t.like(await describe(sluice.http, name), {available: false, error})
+		t.is((await view(t, sluice.stream({rtsp_url: 'rtsp://127.0.0.1:1/', pipeline: name})).closed).error?.['code'], runs.includes(name) ? 'camera_unreachable' : 'template_invalid', name)
+	}
+	t.like(await describe(sluice.http, 'test'), {available: true})
+	await view(t, sluice.stream({pipeline: 'test'})).received(2)
+})
+
+test.serial('an edit of a template that cannot run here is no broken one, and the first one that can run serves', async t => {
+	const directory = await mkdtemp(path.join(tmpdir(), 'sluice-'))
+	const file = path.join(directory, 'own.gst')
+	const sound = 'videotestsrc name=src is-live=true ! jpegenc quality=80 ! appsink name=sink max-buffers=1 drop=true\n'
+	await writeFile(file, `# @camera none\n${sound.replace('jpegenc', 'nosuch1')}`)
+	const sluice = await startSluice(t, ['--pipelines', directory])
+	t.is((await describe(sluice.http, 'own'))?.unavailable, 'no element "nosuch1"')
+	await writeFile(file, `# @camera none\n${sound.replace('jpegenc', 'nosuch2')}`)
+	t.deepEqual(await describe(sluice.http, 'own').then(own => [own?.unavailable, own?.error]), ['no element "nosuch2"', undefined])
+	await writeFile(file, `# @camera none\n${sound}`)
+	t.like(await describe(sluice.http, 'own'), {available: true, error: undefined})
+	await view(t, sluice.stream({pipeline: 'own'})).received(2)
+	t.false(sluice.lines.some(line => line['msg'] === 'template broken'))
 })
 
 test.serial('a new template and a removed one are noticed', async t => {

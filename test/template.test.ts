@@ -3,19 +3,20 @@ import {tmpdir} from 'node:os'
 import path from 'node:path'
 import test from 'ava'
 import {SluiceError} from '../dist/errors.js'
+import {elementsOf, locate, unfinishedQuotes} from '../dist/launch.js'
 import {readStreamRequest} from '../dist/stream-request.js'
-import {elementsOf, fillTemplate, listTemplates, locate, parseTemplate, readTemplate} from '../dist/template.js'
+import {examineTemplate, fillTemplate, listTemplates, parseTemplate, readTemplate} from '../dist/template.js'
 
 const templates = {get: async (name: string) => readTemplate('pipelines', name), variants: () => []}
 const anyCamera = {cameras: [], allowRtspUrl: true}
 const simple = '# @title A test\n# @param {integer 1..100} quality=80 JPEG quality\n# @param {a|b-2} kind=a Which\n# @param {number 0.5..2} scale=1 Factor\nsrc q={quality} k={kind} s={scale}\n# a comment\n! sink formats={I420,NV12}\n'
 const query = (values: Record<string, string>) => new Map(Object.entries(values))
 
-test('comments go, placeholders are filled, GStreamer\'s own braces stay', t => {
+test('comments go and their lines stay, placeholders are filled, GStreamer\'s own braces stay', t => {
 	const template = parseTemplate('simple', simple)
 	t.is(template.title, 'A test')
-	t.is(fillTemplate(template, query({})), 'src q=80 k=a s=1\n! sink formats={I420,NV12}')
-	t.is(fillTemplate(template, query({quality: '7', kind: 'b-2', scale: '1.25'})), 'src q=7 k=b-2 s=1.25\n! sink formats={I420,NV12}')
+	t.is(fillTemplate(template, query({})), '\n\n\n\nsrc q=80 k=a s=1\n\n! sink formats={I420,NV12}\n')
+	t.is(fillTemplate(template, query({quality: '7', kind: 'b-2', scale: '1.25'})), '\n\n\n\nsrc q=7 k=b-2 s=1.25\n\n! sink formats={I420,NV12}\n')
 })
 
 for (const [values, expected] of [
@@ -40,30 +41,34 @@ for (const [values, expected] of [
 }
 
 for (const [text, expected] of [
-	['# @param {integer 1..2} a=1 A\n\nx {b}', 'broken.gst:3: {b} has no @param line'],
-	['# @param {integer 1..2} a=3 A\nx {a}', 'broken.gst:1: the default of a, 3, is none of its values: a whole number from 1 to 2'],
-	['# @param {integer 1..2} a=1 A\n# @param {integer 1..2} a=1 A', 'broken.gst:2: the parameter a is declared twice'],
-	['# @param {integer 2..1} a=1 A', 'broken.gst:1: {integer 2..1} is no type; write {integer 1..100}, {number 0.5..60} or {one|other}'],
-	['# @param {text} a=1 A', 'broken.gst:1: {text} is no type; write {integer 1..100}, {number 0.5..60} or {one|other}'],
-	['# @param {a|b ! c} a=a A', 'broken.gst:1: {a|b ! c} is no type; write {integer 1..100}, {number 0.5..60} or {one|other}'],
-	['# @param quality=1', 'broken.gst:1: expected "@param {integer 1..100} name=default What it does"'],
-	['# @param {integer 1..2} token=1 A', 'broken.gst:1: token belongs to the server; name the parameter otherwise'],
-	['# @rank high', 'broken.gst:1: @rank expects a whole number from 0 to 9999, not "high"'],
-	['# @title A\n# @title B', 'broken.gst:2: @title is given twice'],
-	['# @output jpeg', 'broken.gst:1: @output expects caps, as image/jpeg, not "jpeg"'],
-	['# @codecs h264', 'broken.gst:1: @codecs expects names of codecs in RTP, as H264 H265 JPEG, not "h264"'],
-	['# @adaptive quality=encoder 25', 'broken.gst:1: expected "@adaptive parameter=element.property lowest", as "@adaptive quality=encoder.quality 25"'],
-	['# @adaptive q=encoder.quality 25', 'broken.gst:1: @adaptive needs a parameter {integer …}, and q is not declared'],
-	['# @adaptive q=encoder.quality 25\n# @param {number 1..100} q=80 Quality', 'broken.gst:1: @adaptive needs a parameter {integer …}, and q is {number}'],
-	['# @param {integer 30..100} q=80 Quality\n# @adaptive q=encoder.quality 25\njpegenc name=encoder', 'broken.gst:2: the lowest of q must be a whole number from 30 to 100, not 25'],
-	['# @param {integer 1..100} q=80 Quality\n# @adaptive q=encoder.quality 25\njpegenc name=encoder2', 'broken.gst:2: no element is named "encoder": write name=encoder behind the one whose quality is meant'],
-	['# @param {integer 1..100} q=80 Quality\n# @adaptive q=encoder.quality 25\n# @adaptive q=encoder.other 25\njpegenc name=encoder', 'broken.gst:3: @adaptive q=encoder.other is given twice'],
-	['# @parm {integer 1..2} a=1 A', 'broken.gst:1: @parm is unknown; known are @param, @adaptive, @title, @description, @needs, @tested, @output, @codecs, @camera, @rank']
-] as [string, string][]) {
+	['# @param {integer 1..2} a=1 A\n\nx {b}', 'broken.gst:3:3: {b} has no @param line'],
+	['# @param {integer 1..2} a=3 A\nx {a}', 'broken.gst:1:27: the default of a, 3, is none of its values: a whole number from 1 to 2'],
+	['# @param {integer 1..2} a=1 A\n# @param {integer 1..2} a=1 A', 'broken.gst:2:25: the parameter a is declared twice'],
+	['# @param {integer 2..1} a=1 A', 'broken.gst:1:10: {integer 2..1} is no type; write {integer 1..100}, {number 0.5..60} or {one|other}'],
+	['# @param {text} a=1 A', 'broken.gst:1:10: {text} is no type; write {integer 1..100}, {number 0.5..60} or {one|other}'],
+	['# @param {a|b ! c} a=a A', 'broken.gst:1:10: {a|b ! c} is no type; write {integer 1..100}, {number 0.5..60} or {one|other}'],
+	['# @param quality=1', 'broken.gst:1:3: expected "@param {integer 1..100} name=default What it does"'],
+	['# @param {integer 1..2} token=1 A', 'broken.gst:1:25: token belongs to the server; name the parameter otherwise'],
+	['# @rank high', 'broken.gst:1:9: @rank expects a whole number from 0 to 9999, not "high"'],
+	['# @title', 'broken.gst:1:3: @title expects a text, not ""'],
+	['  #   @title A\r\n\t#  @titel B', /^broken\.gst:2:5: @titel is unknown/],
+	['# @param  {integer 1..2}   a=7   A', /^broken\.gst:1:30: the default of a, 7/],
+	['# @title A\n# @title B', 'broken.gst:2:3: @title is given twice'],
+	['# @output jpeg', 'broken.gst:1:11: @output expects caps, as image/jpeg, not "jpeg"'],
+	['# @codecs h264', 'broken.gst:1:11: @codecs expects names of codecs in RTP, as H264 H265 JPEG, not "h264"'],
+	['# @adaptive quality=encoder 25', 'broken.gst:1:3: expected "@adaptive parameter=element.property lowest", as "@adaptive quality=encoder.quality 25"'],
+	['# @adaptive q=encoder.quality 25', 'broken.gst:1:13: @adaptive needs a parameter {integer …}, and q is not declared'],
+	['# @adaptive q=encoder.quality 25\n# @param {number 1..100} q=80 Quality', 'broken.gst:1:13: @adaptive needs a parameter {integer …}, and q is {number}'],
+	['# @param {integer 30..100} q=80 Quality\n# @adaptive q=encoder.quality 25\njpegenc name=encoder', 'broken.gst:2:31: the lowest of q must be a whole number from 30 to 100, not 25'],
+	['# @param {integer 1..100} q=80 Quality\n# @adaptive q=encoder.quality 25\njpegenc name=encoder2', 'broken.gst:2:15: no element is named "encoder": write name=encoder behind the one whose quality is meant'],
+	['# @param {integer 1..100} q=80 Quality\n# @adaptive q=encoder.quality 25\n# @adaptive q=encoder.other 25\njpegenc name=encoder', 'broken.gst:3:13: @adaptive q=encoder.other is given twice'],
+	['# @parm {integer 1..2} a=1 A', 'broken.gst:1:3: @parm is unknown; known are @param, @adaptive, @title, @description, @needs, @tested, @output, @codecs, @camera, @rank']
+] as [string, string | RegExp][]) {
 	test(`broken template: ${JSON.stringify(text)}`, t => {
 		const error = t.throws(() => parseTemplate('broken', text), {instanceOf: SluiceError})
 		t.is(error.code, 'template_invalid')
-		t.is(error.detail, expected)
+		if (typeof expected === 'string') t.is(error.detail, expected)
+		else t.regex(error.detail, expected)
 	})
 }
 
@@ -127,15 +132,46 @@ for (const [values, expected] of [
 	})
 }
 
-test('the elements of a launch text are found among caps, properties, references and quotes', t => {
-	t.deepEqual(elementsOf('rtspsrc name=src ! video/x-raw,width=[16,32] ! queue ! tee name=t\n t. ! h264parse config-interval=-1 ! textoverlay text="a ! fakesink b" ! x264enc ! t.sink_0 identity'), ['rtspsrc', 'queue', 'tee', 'h264parse', 'textoverlay', 'x264enc', 'identity'])
+test('all that is wrong with a header is told at once, in the order of the file', t => {
+	const {template, findings} = examineTemplate('broken', '# @rank high\n# @param {integer 1..2} a=3 A\n# @param {integer 5..7} b=6 B\n# @adaptive a=x.y 1\n# @adaptive b=x.y 1\nx {a} {b} {c}\n')
+	t.deepEqual(findings.map(({line, column, message}) => `${line}:${column} ${message.slice(0, 24)}`), [
+		'1:9 @rank expects a whole nu',
+		'2:27 the default of a, 3, is ',
+		'5:13 @adaptive b=x.y is given',
+		'5:15 no element is named "x":',
+		'5:19 the lowest of b must be ',
+		'6:11 {c} has no @param line'
+	])
+	t.deepEqual(template.parameters.map(({name}) => name), ['b'])
 })
 
-test('what the parser complains of is found in the file', t => {
-	const text = '# jpegenc\nrtspsrc name=src\n  ! nosuch colour=red\n! appsink name=sink\n'
+test('the elements of a launch text and their properties are found among caps, references and quotes', t => {
+	const launch = 'rtspsrc name=src ! video/x-raw, width=[16,32], format=(string) I420 ! queue ! tee name = "t"\n t. ! h264parse config-interval=-1 ! textoverlay text="a ! fakesink b=c" ! x264enc ! t.sink_0 identity!bin.( name=b ) ( fakesrc sync=false )'
+	t.deepEqual(elementsOf(launch).map(({name, line, column, properties}) => [name, `${line}:${column}`, ...properties.map(({text, line, column}) => `${text} ${line}:${column}`)].join(', ')), [
+		'rtspsrc, 1:1, name=src 1:9',
+		'queue, 1:71',
+		'tee, 1:79, name = "t" 1:83',
+		'h264parse, 2:7, config-interval=-1 2:17',
+		'textoverlay, 2:38, text="a ! fakesink b=c" 2:50',
+		'x264enc, 2:76',
+		'identity, 2:95',
+		'fakesrc, 2:121, sync=false 2:129'
+	])
+	t.is(elementsOf(launch)[2]?.properties[0]?.value, 't')
+})
+
+test('a quote without its second one is found', t => {
+	t.deepEqual(unfinishedQuotes('a b="x y" c=\'x " y\' d=it\'s e=\\"'), [])
+	t.deepEqual(unfinishedQuotes('a\n b="x'), [{line: 2, column: 4, message: 'the quote " that begins here does not end'}])
+})
+
+test('what the parser complains of is found in the launch text', t => {
+	const text = '\nrtspsrc name=src\n  ! nosuch colour=red\n! appsink name=sink\n'
 	t.deepEqual(locate(text, 'no element "nosuch"'), {line: 3, column: 5})
 	t.deepEqual(locate(text, 'no property "colour" in element "nosuch"'), {line: 3, column: 12})
+	t.deepEqual(locate(text, 'could not link src to appsink0'), {line: 4, column: 3})
 	t.deepEqual(locate(text, 'syntax error'), {line: 2, column: 1})
+	t.deepEqual(locate('', 'empty pipeline not allowed'), {line: 1, column: 1})
 })
 
 test('adaptive=on takes the viewer\'s own values as the greatest, and variants that lower the same', async t => {

@@ -1,0 +1,188 @@
+import {type ElementText, elementsOf, type Finding, inOrder, locate, nameOf, type Position, unfinishedQuotes} from './launch.js'
+import {fillTemplate, fillWithDefaults, type Template} from './template.js'
+import type {Worker} from './worker.js'
+import type {Examined, SinkSettings} from './worker-messages.js'
+
+/** A check that takes longer has found a plug-in that hangs. */
+const checkTimeoutMs = 10_000
+/** Each costs the worker two descriptors. A template has some forty elements and properties; a text of 64 KB may have thousands. */
+const maxExaminations = 400
+
+/** Whether this host can run a template, and if not, why. */
+export interface HostCheck {
+	/** Elements that this GStreamer does not have, each once. */
+	missing: (Finding & {element: string})[]
+	/** What keeps the template from running on any host, in the parser's own words where they are its. */
+	faults: Finding[]
+	/** What lets it run, and not as it should. */
+	warnings: Finding[]
+}
+
+/**
+ * Lets GStreamer build a template with its defaults in a worker, for a plug-in may crash. Where it refuses, it is asked
+ * about each element and each property by itself, for its parser tells its first complaint only. The worker is ended.
+ *
+ * @param sound whether the header is; the whole is not built where it is not, for values may be missing
+ */
+export async function checkOnHost(template: Template, worker: Worker, sound = true): Promise<HostCheck> {
+	const examiner = new Examiner(worker)
+	const check = new Check(template, examiner)
+	try {
+		await check.run(sound)
+	} catch (error) {
+		// The worker crashed, or hangs.
+		check.faults.push({...check.at, message: error instanceof Error ? error.message : String(error)})
+	} finally {
+		examiner.close()
+		await worker.close()
+	}
+	const {missing, faults, warnings} = check
+	return {missing: inOrder(missing), faults: inOrder(faults), warnings}
+}
+
+class Check implements HostCheck {
+	missing: HostCheck['missing'] = []
+	faults: Finding[] = []
+	warnings: Finding[] = []
+	/** What is being looked at. */
+	at: Position
+	#template: Template
+	#examiner: Examiner
+	#elements: ElementText[]
+
+	constructor(template: Template, examiner: Examiner) {
+		this.#template = template
+		this.#examiner = examiner
+		this.#elements = elementsOf(template.launch)
+		this.at = locate(template.launch, '')
+	}
+
+	/** @throws Error where the worker crashed, or hangs */
+	async run(sound: boolean): Promise<void> {
+		const {launch} = this.#template
+		const whole = sound ? await this.#examiner.examine(fillTemplate(this.#template, new Map())) : undefined
+		const built = whole && !('error' in whole) ? whole : undefined
+		this.faults.push(...unfinishedQuotes(launch))
+		if (!built) await this.#examineParts()
+		this.#checkNames(built)
+		await this.#checkAdaptive()
+		// What is left is told of the whole only: a syntax error, or elements that cannot be linked.
+		if (whole && 'error' in whole && this.missing.length === 0 && this.faults.length === 0) this.faults.push({...locate(launch, whole.error), message: whole.error})
+		await this.#checkSink(built?.sink)
+	}
+
+	async #examineParts(): Promise<void> {
+		for (const element of this.#elements) {
+			const {name, properties} = element
+			if (!(await this.#exists(element))) continue
+			for (const property of properties) {
+				const text = fillWithDefaults(this.#template, property.text)
+				// Its placeholder was told already.
+				if (text !== undefined) await this.#examine(`${name} ${text}`, property)
+			}
+		}
+	}
+
+	async #exists(element: ElementText): Promise<boolean> {
+		const {name, line, column} = element
+		if (this.missing.some(known => known.element === name)) return false
+		this.at = element
+		const examined = await this.#examiner.examine(alone(name))
+		if (!('error' in examined)) return true
+		if (examined.error.startsWith('no element')) this.missing.push({element: name, line, column, message: examined.error})
+		else this.faults.push({line, column, message: examined.error})
+		return false
+	}
+
+	async #examine(part: string, {line, column}: Position): Promise<void> {
+		this.at = {line, column}
+		const examined = await this.#examiner.examine(alone(part))
+		if ('error' in examined) this.faults.push({line, column, message: examined.error})
+	}
+
+	/** `src` and `sink` must be there, once each. Where GStreamer has built the whole, it knows; else the text tells. */
+	#checkNames(built: Exclude<Examined, {error: string}> | undefined): void {
+		const named = (name: string) => this.#elements.filter(element => nameOf(element) === name)
+		const appsinks = this.#elements.filter(({name}) => name === 'appsink')
+		const start = this.#elements[0] ?? this.at
+		const tell = ({line, column}: Position, message: string) => { this.faults.push({line, column, message}) }
+		const [sources, sinks] = [named('src'), named('sink')]
+		if (built ? !built.src : sources.length === 0) tell(start, 'no element is named "src"')
+		if (built ? !built.sink : sinks[0]?.name !== 'appsink') tell(sinks[0] ?? appsinks[0] ?? start, 'no appsink is named "sink"')
+		for (const [name, elements] of [['src', sources], ['sink', sinks]] as const) {
+			for (const extra of elements.slice(1)) tell(extra, `a second element is named "${name}"`)
+		}
+		if (sinks.length === 0) return
+		for (const other of appsinks.filter(element => nameOf(element) !== 'sink')) tell(other, 'a second appsink, from which nobody takes anything: frames are taken from the one that is named "sink"')
+	}
+
+	/** What may be lowered must be there to be set. */
+	async #checkAdaptive(): Promise<void> {
+		const {adaptive, adaptiveAt} = this.#template
+		for (const [index, {element, property, lowest}] of adaptive.entries()) {
+			const found = this.#elements.find(candidate => nameOf(candidate) === element)
+			if (found && !this.missing.some(known => known.element === found.name)) await this.#examine(`${found.name} ${property}=${lowest}`, adaptiveAt[index] ?? found)
+		}
+	}
+
+	/** @param known of the whole; where that was not built, the sink is built without it */
+	async #checkSink(known: SinkSettings | undefined): Promise<void> {
+		const sink = this.#elements.find(element => element.name === 'appsink' && nameOf(element) === 'sink')
+		if (!sink) return
+		const settings = known ?? await this.#settingsOf(sink)
+		if (!settings) return
+		const {line, column} = sink
+		const image = this.#template.output.startsWith('image/')
+		if (image && !(settings.drop && settings.maxBuffers === 1)) this.warnings.push({line, column, message: 'images may queue in this sink, and viewers would see the past: it needs max-buffers=1 drop=true'})
+		if (!image && settings.drop) this.warnings.push({line, column, message: 'this sink may drop coded video, which tears the pictures: it needs drop=false'})
+	}
+
+	async #settingsOf({name, properties}: ElementText): Promise<SinkSettings | undefined> {
+		const refused = ({line, column}: Position) => this.faults.some(fault => fault.line === line && fault.column === column)
+		const texts = properties.flatMap(property => (refused(property) ? [] : fillWithDefaults(this.#template, property.text) ?? []))
+		const examined = await this.#examiner.examine(alone([name, ...texts].join(' ')))
+		return 'error' in examined ? undefined : examined.sink
+	}
+}
+
+/** The binding looks into bins only, and a single element is none: beside another it is in a pipeline. */
+function alone(part: string): string {
+	return `fakesrc ${part}`
+}
+
+/** Asks a worker about one launch text after the other. */
+class Examiner {
+	#worker: Worker
+	#left = maxExaminations
+	/** Rejects when the worker crashed, or took too long. */
+	#failure: Promise<never>
+	#timer: NodeJS.Timeout | undefined
+
+	constructor(worker: Worker) {
+		this.#worker = worker
+		this.#failure = new Promise((_, reject) => {
+			this.#timer = setTimeout(() => { reject(new Error(`GStreamer took longer than ${checkTimeoutMs / 1000} s`)) }, checkTimeoutMs)
+			void worker.exited.then(({code, signal, spawnError}) => { reject(new Error(spawnError ?? `GStreamer crashed (${signal ?? `exit code ${code ?? 'none'}`})`)) })
+		})
+		this.#failure.catch(() => undefined)
+	}
+
+	/** @throws Error where the worker crashed, or hangs */
+	async examine(launch: string): Promise<Examined> {
+		// Nothing more is found out, and nothing wrong is told.
+		if (this.#left-- <= 0) return {src: false, sink: undefined}
+		// One that is never ready has ended, which the failure tells.
+		await Promise.race([this.#failure, this.#worker.ready.catch(() => this.#failure)])
+		const answer = new Promise<Examined>(resolve => {
+			this.#worker.onMessage = message => {
+				if (message.type === 'examined') resolve(message)
+			}
+			this.#worker.send({type: 'examine', launch})
+		})
+		return Promise.race([this.#failure, answer])
+	}
+
+	close(): void {
+		clearTimeout(this.#timer)
+	}
+}
