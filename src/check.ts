@@ -1,5 +1,5 @@
 import {asSluiceError} from './errors.js'
-import {checkOnHost} from './host-check.js'
+import {HostChecker} from './host-check.js'
 import {inOrder} from './launch.js'
 import {createLog} from './log.js'
 import {examineTemplate, findingText, listTemplates, readText, templateFile} from './template.js'
@@ -30,17 +30,19 @@ const packages: readonly [RegExp, string][] = [
  */
 export async function check(directory: string, names: readonly string[], print: (line: string) => void): Promise<number> {
 	let failed = false
+	const checker = new HostChecker(() => new Worker(workerPath, createLog('silent')))
 	for (const name of names.length > 0 ? names : await listTemplates(directory)) {
-		const {findings, broken} = await findingsOf(directory, name)
+		const {findings, broken} = await findingsOf(directory, name, checker)
 		for (const finding of findings) print(finding)
 		if (findings.length === 0) print(`${name}.gst: can run here`)
 		failed ||= broken || (names.length > 0 && findings.length > 0)
 	}
+	await checker.close()
 	return failed ? 1 : 0
 }
 
 /** `broken` is a fault of the file's; a host that lacks an element is none. */
-async function findingsOf(directory: string, name: string): Promise<{findings: string[]; broken: boolean}> {
+async function findingsOf(directory: string, name: string, checker: HostChecker): Promise<{findings: string[]; broken: boolean}> {
 	let text: string
 	try {
 		text = await readText(templateFile(directory, name), name)
@@ -50,7 +52,7 @@ async function findingsOf(directory: string, name: string): Promise<{findings: s
 		return {findings: [code === 'template_invalid' ? detail : `${name}.gst: ${detail}`], broken: true}
 	}
 	const {template, findings} = examineTemplate(name, text)
-	const {missing, faults, warnings} = await checkOnHost(template, new Worker(workerPath, createLog('silent')), findings.length === 0)
+	const {missing, faults, warnings} = await checker.check(template, findings.length === 0)
 	const ofFile = [...findings, ...faults, ...warnings]
 	const ofHost = missing.map(({element, message, ...place}) => ({...place, message: `${message} (${packageOf(element)})`}))
 	return {findings: inOrder([...ofFile, ...ofHost]).map(finding => findingText(name, finding)), broken: ofFile.length > 0}

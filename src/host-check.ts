@@ -1,3 +1,4 @@
+import {SluiceError} from './errors.js'
 import {type ElementText, elementsOf, type Finding, inOrder, locate, nameOf, type Position, unfinishedQuotes} from './launch.js'
 import {fillTemplate, fillWithDefaults, type Template} from './template.js'
 import type {Worker} from './worker.js'
@@ -5,8 +6,10 @@ import type {Examined, SinkSettings} from './worker-messages.js'
 
 /** A check that takes longer has found a plug-in that hangs. */
 const checkTimeoutMs = 10_000
-/** Each costs the worker two descriptors. A template has some forty elements and properties; a text of 64 KB may have thousands. */
-const maxExaminations = 400
+/** Of one template. It has some forty elements and properties; a text of 64 KB may have thousands. */
+const maxExaminations = 300
+/** Each costs the worker two descriptors, for ever; one that has answered so many times is replaced. */
+const maxAnswers = 200
 
 /** Whether this host can run a template, and if not, why. */
 export interface HostCheck {
@@ -19,25 +22,65 @@ export interface HostCheck {
 }
 
 /**
- * Lets GStreamer build a template with its defaults in a worker, for a plug-in may crash. Where it refuses, it is asked
- * about each element and each property by itself, for its parser tells its first complaint only. The worker is ended.
+ * Lets GStreamer build templates with their defaults, in a worker, for a plug-in may crash. Where it refuses, it is asked
+ * about each element and each property by itself, for its parser tells its first complaint only.
  *
- * @param sound whether the header is; the whole is not built where it is not, for values may be missing
+ * One template after the other: they share a worker, whose start costs more than all that it answers, until it crashes,
+ * hangs or has answered often enough.
  */
-export async function checkOnHost(template: Template, worker: Worker, sound = true): Promise<HostCheck> {
-	const examiner = new Examiner(worker)
-	const check = new Check(template, examiner)
-	try {
-		await check.run(sound)
-	} catch (error) {
-		// The worker crashed, or hangs.
-		check.faults.push({...check.at, message: error instanceof Error ? error.message : String(error)})
-	} finally {
-		examiner.close()
+export class HostChecker {
+	#spawn: () => Worker
+	#worker: Worker | undefined
+	#answers = 0
+	#closed = false
+
+	/** @param spawn starts a worker; the checker ends it */
+	constructor(spawn: () => Worker) {
+		this.#spawn = spawn
+	}
+
+	/**
+	 * @param sound whether the header is; the whole is not built where it is not, for values may be missing
+	 * @throws SluiceError `shutting_down`
+	 */
+	async check(template: Template, sound = true): Promise<HostCheck> {
+		if (this.#closed) throw new SluiceError('shutting_down', 'the server is shutting down')
+		const worker = this.#take()
+		const examiner = new Examiner(worker)
+		const check = new Check(template, examiner)
+		try {
+			await check.run(sound)
+		} catch (error) {
+			// The worker crashed, or hangs.
+			check.faults.push({...check.at, message: error instanceof Error ? error.message : String(error)})
+			await this.#drop(worker)
+		} finally {
+			examiner.close()
+			this.#answers += examiner.answers
+		}
+		if (this.#answers >= maxAnswers) await this.#drop(worker)
+		const {missing, faults, warnings} = check
+		return {missing: inOrder(missing), faults: inOrder(faults), warnings}
+	}
+
+	async close(): Promise<void> {
+		this.#closed = true
+		if (this.#worker) await this.#drop(this.#worker)
+	}
+
+	#take(): Worker {
+		if (this.#worker) return this.#worker
+		this.#answers = 0
+		const worker = this.#spawn()
+		this.#worker = worker
+		void worker.exited.then(() => { if (this.#worker === worker) this.#worker = undefined })
+		return worker
+	}
+
+	async #drop(worker: Worker): Promise<void> {
+		if (this.#worker === worker) this.#worker = undefined
 		await worker.close()
 	}
-	const {missing, faults, warnings} = check
-	return {missing: inOrder(missing), faults: inOrder(faults), warnings}
 }
 
 class Check implements HostCheck {
@@ -152,8 +195,8 @@ function alone(part: string): string {
 
 /** Asks a worker about one launch text after the other. */
 class Examiner {
+	answers = 0
 	#worker: Worker
-	#left = maxExaminations
 	/** Rejects when the worker crashed, or took too long. */
 	#failure: Promise<never>
 	#timer: NodeJS.Timeout | undefined
@@ -170,7 +213,7 @@ class Examiner {
 	/** @throws Error where the worker crashed, or hangs */
 	async examine(launch: string): Promise<Examined> {
 		// Nothing more is found out, and nothing wrong is told.
-		if (this.#left-- <= 0) return {src: false, sink: undefined}
+		if (this.answers++ >= maxExaminations) return {src: false, sink: undefined}
 		// One that is never ready has ended, which the failure tells.
 		await Promise.race([this.#failure, this.#worker.ready.catch(() => this.#failure)])
 		const answer = new Promise<Examined>(resolve => {

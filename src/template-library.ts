@@ -1,10 +1,10 @@
 import {type FSWatcher, watch} from 'node:fs'
 import {stat} from 'node:fs/promises'
 import {asSluiceError, SluiceError} from './errors.js'
-import {checkOnHost, type HostCheck} from './host-check.js'
+import {type HostCheck, HostChecker} from './host-check.js'
 import {inOrder} from './launch.js'
 import type {Logger} from './log.js'
-import {familyOf, findingText, listTemplates, parseTemplate, readText, type Template, templateFile} from './template.js'
+import {findingText, isVariant, listTemplates, parseTemplate, readText, type Template, templateFile} from './template.js'
 import type {Worker} from './worker.js'
 
 /** Editors write a file in several steps; this long after the last of them it is looked at. */
@@ -52,10 +52,10 @@ export class TemplateLibrary {
 	#refreshing = new Map<string, Promise<Entry>>()
 	#watcher: FSWatcher | undefined
 	#settling: NodeJS.Timeout | undefined
-	#checks = new Set<Worker>()
+	#checkers = new Set<HostChecker>()
 	#closed = false
 
-	/** @param spawn starts a worker for a check; the library ends it */
+	/** @param spawn starts a worker for checks; the library ends it */
 	constructor(directory: string, spawn: () => Worker, log: Logger) {
 		this.#directory = directory
 		this.#spawn = spawn
@@ -67,7 +67,7 @@ export class TemplateLibrary {
 	 * until then there is the plain variant only.
 	 */
 	variants(family: string): Template[] {
-		const entries = [...this.#entries.entries()].filter(([name, {available, failed}]) => name.startsWith(`${family}.`) && available === true && (failed?.untilMs ?? 0) < performance.now())
+		const entries = [...this.#entries.entries()].filter(([name, {available, failed}]) => isVariant(name, family) && available === true && (failed?.untilMs ?? 0) < performance.now())
 		return entries.flatMap(([, {good}]) => good ?? []).sort((a, b) => b.rank - a.rank)
 	}
 
@@ -110,15 +110,16 @@ export class TemplateLibrary {
 	async describe(): Promise<TemplateDescription[]> {
 		const names = await listTemplates(this.#directory)
 		const descriptions: TemplateDescription[] = []
-		// One after the other: each check is a process.
-		for (const name of names) {
-			try {
-				descriptions.push(await this.#describe(name))
-			} catch (error) {
-				// Removed just now, or hostile in a way of its own.
-				this.#log.warn({template: name, detail: asSluiceError(error).detail}, 'template not described')
+		await this.#withChecker(async checker => {
+			for (const name of names) {
+				try {
+					descriptions.push(await this.#describe(name, checker))
+				} catch (error) {
+					// Removed just now, or hostile in a way of its own.
+					this.#log.warn({template: name, detail: asSluiceError(error).detail}, 'template not described')
+				}
 			}
-		}
+		})
 		return descriptions
 	}
 
@@ -126,15 +127,15 @@ export class TemplateLibrary {
 		this.#closed = true
 		this.#watcher?.close()
 		clearTimeout(this.#settling)
-		await Promise.all([...this.#checks].map(async worker => worker.close()))
+		await Promise.all([...this.#checkers].map(async checker => checker.close()))
 	}
 
-	async #describe(name: string): Promise<TemplateDescription> {
+	async #describe(name: string, checker: HostChecker): Promise<TemplateDescription> {
 		const entry = await this.#refresh(name)
 		const problem = entry.problem && {error: entry.problem.detail}
 		if (!entry.good) return {name, title: name, description: '', needs: '', tested: '', output: '', codecs: undefined, rank: 0, camera: true, parameters: [], adaptive: [], available: false, ...problem}
 		const {title, description, needs, tested, output, codecs, rank, camera, parameters, adaptive} = entry.good
-		const {missing, faults: [fault], unknown} = await this.#checked(entry, entry.good)
+		const {missing, faults: [fault], unknown} = await this.#checked(entry, entry.good, checker)
 		const unavailable = missing.length > 0 ? missing.map(({message}) => message).join(', ') : unknown
 		// A version that was refused is told before a good one's lack.
 		const error = problem ?? (fault && {error: findingText(name, fault)})
@@ -169,14 +170,17 @@ export class TemplateLibrary {
 
 	/** Finds out, one after the other, which variants can run here. */
 	async #checkVariants(): Promise<void> {
-		for (const [name, entry] of this.#entries) {
-			if (name !== familyOf(name) && entry.good && !this.#closed) await this.#checked(entry, entry.good)
-		}
+		await this.#withChecker(async checker => {
+			for (const [name, entry] of this.#entries) {
+				const asked = [...this.#entries.keys()].some(family => isVariant(name, family))
+				if (asked && entry.good && !this.#closed) await this.#checked(entry, entry.good, checker)
+			}
+		})
 	}
 
-	async #checked(entry: Entry, template: Template): Promise<LibraryCheck> {
+	async #checked(entry: Entry, template: Template, checker: HostChecker): Promise<LibraryCheck> {
 		// A worker that could not be started says nothing of the template.
-		entry.check ??= this.#check(template).catch((error: unknown) => {
+		entry.check ??= checker.check(template).catch((error: unknown) => {
 			entry.check = undefined
 			return {missing: [], faults: [], warnings: [], unknown: asSluiceError(error).detail}
 		})
@@ -220,7 +224,7 @@ export class TemplateLibrary {
 			const template = parseTemplate(name, text)
 			// Without an earlier version there is nothing to fall back to, and the viewer hears the parser's words.
 			if (!lastGood) return {stamp, good: template, problem: undefined, check: undefined, available: undefined, failed: undefined}
-			const check = this.#check(template)
+			const check = this.#withChecker(async checker => checker.check(template))
 			const {missing, faults} = await check
 			const [first] = inOrder([...faults, ...missing])
 			if (!first) return {stamp, good: template, problem: undefined, check, available: true, failed: undefined}
@@ -230,13 +234,15 @@ export class TemplateLibrary {
 		}
 	}
 
-	async #check(template: Template): Promise<HostCheck> {
-		const worker = this.#spawn()
-		this.#checks.add(worker)
+	/** A checker has one worker for all that is checked meanwhile. */
+	async #withChecker<T>(act: (checker: HostChecker) => Promise<T>): Promise<T> {
+		const checker = new HostChecker(this.#spawn)
+		this.#checkers.add(checker)
 		try {
-			return await checkOnHost(template, worker)
+			return await act(checker)
 		} finally {
-			this.#checks.delete(worker)
+			await checker.close()
+			this.#checkers.delete(checker)
 		}
 	}
 }

@@ -127,9 +127,9 @@ export async function listTemplates(directory: string): Promise<string[]> {
 	return files.filter(file => file.endsWith(extension)).map(file => file.slice(0, -extension.length)).sort()
 }
 
-/** `jpeg.va` is a variant of the family `jpeg`; `jpeg` is both the family and its plain variant. */
-export function familyOf(name: string): string {
-	return name.split('.', 1)[0] ?? name
+/** `jpeg.va` is a variant of the family `jpeg`, `webrtc.transcode.va` one of `webrtc.transcode`; each of these is both the family and its plain variant. */
+export function isVariant(name: string, family: string): boolean {
+	return name.startsWith(`${family}.`)
 }
 
 /** @throws SluiceError `template_invalid`, naming file, line and column of what is wrong first */

@@ -21,7 +21,7 @@ const bodyTimeoutMs = 10_000
 const retryAfterSeconds = 5
 /** A browser connects within a second of its answer. */
 const givesWayAfterMs = 3000
-/** What a viewer gets who names no template, and what is tried where browsers do not show that. */
+/** What a viewer gets who names no template, and what is tried where browsers do not show that: it, or one of its variants for hardware. */
 const plainTemplate = 'h264'
 const transcodingTemplate = 'webrtc.transcode'
 

@@ -1,0 +1,41 @@
+import process from 'node:process'
+import test from 'ava'
+import {HostChecker} from '../dist/host-check.js'
+import {createLog} from '../dist/log.js'
+import {parseTemplate} from '../dist/template.js'
+import {Worker} from '../dist/worker.js'
+import {childrenOf} from './processes.js'
+
+const template = (element: string) => parseTemplate('own', `camera name=src\n! queue\n! ${element} ! appsink name=sink max-buffers=1 drop=true\n`)
+
+test.serial('templates share a worker until one crashes it, which is told of that one alone', async t => {
+	const workers: Worker[] = []
+	const checker = new HostChecker(() => {
+		const worker = new Worker('test/workers/examines.mjs', createLog('silent'))
+		workers.push(worker)
+		return worker
+	})
+	const sound = {missing: [], faults: [], warnings: []}
+	t.deepEqual(await checker.check(template('fine')), sound)
+	t.deepEqual((await checker.check(template('nosuch'))).missing, [{element: 'nosuch', line: 3, column: 3, message: 'no element "nosuch"'}])
+	t.deepEqual(await checker.check(template('fine')), sound)
+	t.is(workers.length, 1)
+	t.deepEqual((await checker.check(template('crash'))).faults, [{line: 1, column: 1, message: 'GStreamer crashed (SIGSEGV)'}])
+	t.deepEqual(await checker.check(template('fine')), sound)
+	t.is(workers.length, 2)
+	await checker.close()
+	t.deepEqual(childrenOf(process.pid), [])
+	await t.throwsAsync(checker.check(template('fine')), {message: /shutting down/})
+})
+
+test.serial('a worker is replaced when it has answered often', async t => {
+	let workers = 0
+	const checker = new HostChecker(() => {
+		workers++
+		return new Worker('test/workers/examines.mjs', createLog('silent'))
+	})
+	t.teardown(async () => checker.close())
+	const long = parseTemplate('own', `camera name=src ! nosuch ! queue ${'a=1 '.repeat(250)} ! appsink name=sink max-buffers=1 drop=true\n`)
+	for (let checks = 0; checks < 3; checks++) t.is((await checker.check(long)).missing.length, 1)
+	t.is(workers, 3)
+})
