@@ -94,3 +94,33 @@ test.serial('a better variant that fails beside the plain one is not noticed by 
 	t.deepEqual(sluice.lines.filter(line => line['msg'] === 'opening').map(line => line['template']), ['jpeg', 'jpeg.broken'])
 	t.not((await describe(sluice.http, 'jpeg.broken'))?.failed, undefined)
 })
+
+test.serial('a variant that fails for many viewers at the same time is told once, and again when its file was saved', async t => {
+	const directory = path.join(await mkdtemp(path.join(tmpdir(), 'sluice-')), 'pipelines')
+	await cp('pipelines', directory, {recursive: true})
+	const camera = await startCamera(t, small)
+	const sluice = await startSluice(t, ['--pipelines', directory])
+	const url = sluice.stream({rtsp_url: camera.url('/h264')})
+	const learning = view(t, url)
+	await learning.received(5)
+	learning.socket.close()
+	const file = path.join(directory, 'jpeg.broken.gst')
+	const plain = await readFile(path.join(directory, 'jpeg.gst'), 'utf8')
+	const broken = plain.replace('@rank 0', '@rank 500\n# @codecs H264').replace('! videoconvert', '! identity error-after=1 ! videoconvert')
+	const told = () => sluice.lines.filter(line => line['msg'] === 'variant failed to start, passed over').map(line => line['template'])
+	const tried = () => sluice.lines.filter(line => line['msg'] === 'opening' && line['template'] === 'jpeg.broken').length
+	for (const times of [1, 2]) {
+		await writeFile(file, `${broken}# saved for the time ${times}\n`)
+		await until(async () => {
+			const description = await describe(sluice.http, 'jpeg.broken')
+			return description?.available === true && description.failed === undefined
+		}, 10_000, 'the variant is checked')
+		const before = tried()
+		const viewers = [1, 2, 3].map(() => view(t, url))
+		await Promise.all(viewers.map(async viewer => viewer.received(10)))
+		t.true(tried() - before > 1, 'several viewers were sent to it')
+		t.deepEqual(told(), Array<string>(times).fill('jpeg.broken'))
+		t.regex((await describe(sluice.http, 'jpeg.broken'))?.failed ?? '', /identity/)
+		for (const viewer of viewers) viewer.socket.close()
+	}
+})
