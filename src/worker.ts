@@ -6,6 +6,7 @@ import {framePipeFd, type PipeMessage, PipeReader, writeToPipe} from './frame-pi
 import {collectFrames} from './garbage.js'
 import type {Logger} from './log.js'
 import {RateLimit} from './rate-limit.js'
+import {Watchdog} from './watchdog.js'
 import type {FromWorker, ToWorker} from './worker-messages.js'
 
 /** Stopping is a message, then SIGTERM, then SIGKILL: milliseconds after close() was called. */
@@ -16,6 +17,8 @@ const maxLineLength = 2000
 /** Of a line whose end has not come. */
 const maxUnfinishedLength = 64 * 1024
 const maxLinesPerSecond = 20
+/** One for all workers of this process. */
+const watchdog = new Watchdog()
 
 /** How a worker process ended. */
 export interface WorkerExit {
@@ -59,6 +62,7 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 		this.#log = log.child({worker: this.pid})
 		this.exited = this.#watchExit()
 		this.ready = this.#watchReady()
+		this.#watchFromOutside()
 		// Whoever waits for readiness hears of its failure; without anyone waiting it is the exit that counts.
 		this.ready.catch(() => undefined)
 		if (this.#child.stderr) this.#logLines(this.#child.stderr)
@@ -124,6 +128,13 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 				if (this.pid === undefined) resolve({code: null, signal: null, expected: this.#closing, spawnError: `the worker could not be started: ${error.message}`})
 			})
 		})
+	}
+
+	#watchFromOutside(): void {
+		const {pid} = this
+		if (pid === undefined) return
+		watchdog.watch(pid)
+		void this.exited.then(() => { watchdog.forget(pid) })
 	}
 
 	async #watchReady(): Promise<void> {

@@ -12,7 +12,7 @@ import test, {type ExecutionContext} from 'ava'
 import {chromium} from 'playwright-core'
 import {jpegSize} from './jpeg.js'
 import {clockOf} from './picture.js'
-import {type Camera, type Sluice, startCamera, startSluice as start} from './processes.js'
+import {type Camera, isWatchdog, type Sluice, startCamera, startSluice as start} from './processes.js'
 import {until} from './viewer.js'
 
 /** Small pictures keep the load of the tests small. */
@@ -167,7 +167,7 @@ const workersOf = ({lines}: Sluice) => lines.filter(line => line['msg'] === 'ope
 /** Of viewers. A spare worker that was taken and ended before it was ready is told as an error too, which is the pool's affair. */
 const errorsOf = ({lines}: Sluice) => lines.filter(({level, msg}) => level === 'error' && msg !== 'spare worker failed')
 
-const childrenOf = (pid: number) => readdirSync('/proc').filter(name => /^\d+$/.test(name) && alive(Number(name))).filter(name => {
+const childrenOf = (pid: number) => readdirSync('/proc').filter(name => /^\d+$/.test(name) && alive(Number(name)) && !isWatchdog(Number(name))).filter(name => {
 	try {
 		return Number(readFileSync(`/proc/${name}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[1]) === pid
 	} catch {

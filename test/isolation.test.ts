@@ -2,7 +2,7 @@ import {once} from 'node:events'
 import {readdirSync, readFileSync} from 'node:fs'
 import net, {type AddressInfo} from 'node:net'
 import test from 'ava'
-import {startCamera, startSluice} from './processes.js'
+import {childrenOf, startCamera, startSluice} from './processes.js'
 import {until, view} from './viewer.js'
 
 const small = ['--width', '640', '--height', '360']
@@ -46,7 +46,7 @@ test.serial('200 connects and disconnects leave descriptors, processes and memor
 	const sluice = await startSluice(t)
 	const url = sluice.stream({rtsp_url: camera.url('/h264')})
 	const descriptors = () => readdirSync(`/proc/${sluice.pid}/fd`).length
-	const children = () => readFileSync(`/proc/${sluice.pid}/task/${sluice.pid}/children`, 'utf8').trim().split(/\s+/).filter(Boolean).length
+	const children = () => childrenOf(sluice.pid).length
 	const megabytes = () => Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${sluice.pid}/smaps_rollup`, 'utf8'))?.[1]) / 1000
 	/** Leaves at every stage: during the handshake, before the pipeline plays, after the first picture, with a reset. */
 	const visit = async (index: number) => {

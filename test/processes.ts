@@ -102,8 +102,25 @@ export async function startSluice(t: ExecutionContext, flags: string[] = [], env
 	}
 }
 
-/** The process ids of the children of a process. */
+/** The process ids of the workers of a server: of its children, but for the one that watches over them. */
 export function childrenOf(pid: number): number[] {
+	return allChildrenOf(pid).filter(child => !isWatchdog(child))
+}
+
+/** The process that kills what a server leaves behind; undefined before its first worker. */
+export function watchdogOf(pid: number): number | undefined {
+	return allChildrenOf(pid).find(isWatchdog)
+}
+
+export function isWatchdog(pid: number): boolean {
+	try {
+		return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('sluice-watchdog')
+	} catch {
+		return false
+	}
+}
+
+function allChildrenOf(pid: number): number[] {
 	return readdirSync('/proc').filter(name => /^\d+$/.test(name)).map(Number).filter(candidate => {
 		try {
 			// The parent is the second field behind the name, which may itself hold spaces and parentheses.

@@ -19,7 +19,7 @@ import type {StreamRequest} from '../dist/stream-request.js'
 import {Streams} from '../dist/streams.js'
 import {WorkerPool} from '../dist/worker-pool.js'
 import {jpegSize} from './jpeg.js'
-import {type Camera, type Line, type Sluice, startCamera, startSluice} from './processes.js'
+import {type Camera, childrenOf, type Line, type Sluice, startCamera, startSluice} from './processes.js'
 import {type TestViewer, until, view} from './viewer.js'
 
 const small = ['--width', '320', '--height', '180', '--fps', '15']
@@ -527,7 +527,7 @@ async function startPlainSluice(t: ExecutionContext, flags: string[]): Promise<S
 
 /** The process ids of a server's workers, the spare among them. */
 function workersOf({pid}: Sluice): number[] {
-	return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(/\s+/).filter(Boolean).map(Number)
+	return childrenOf(pid)
 }
 
 function ended(pid: number): boolean {

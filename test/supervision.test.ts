@@ -1,3 +1,4 @@
+import {execFileSync} from 'node:child_process'
 import {copyFile, mkdtemp, writeFile} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import path from 'node:path'
@@ -7,7 +8,7 @@ import test, {type ExecutionContext} from 'ava'
 import {readCommand} from '../dist/config.js'
 import {createLog} from '../dist/log.js'
 import {Server} from '../dist/server.js'
-import {childrenOf, ended, startCamera, startSluice} from './processes.js'
+import {childrenOf, ended, startCamera, startSluice, watchdogOf} from './processes.js'
 import {until, view} from './viewer.js'
 
 /** The real server, in this process, with a program in the place of its pipeline workers. */
@@ -147,6 +148,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 		const viewer = view(t, sluice.stream({rtsp_url: camera.url('/h264')}))
 		await viewer.received(5)
 		const children = childrenOf(sluice.pid)
+		const watchdog = watchdogOf(sluice.pid) ?? 0
 		t.true(children.length > 0)
 		const startedMs = performance.now()
 		sluice.child.kill(signal)
@@ -155,6 +157,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 		t.deepEqual(await sluice.exit, {code: 0, signal: null})
 		t.true(performance.now() - startedMs < 5000)
 		for (const pid of children) t.true(ended(pid))
+		await until(() => ended(watchdog), 500, 'nothing is left to be killed')
 		await camera.line(line => line['event'] === 'teardown', 1000)
 	})
 }
@@ -213,4 +216,29 @@ test.serial('a pipeline that cannot be stopped is gone all the same: a second af
 	t.false(ended(second.worker))
 	sluice.child.kill('SIGKILL')
 	await until(() => ended(second.worker), 2000, 'the worker is gone')
+})
+
+test.serial('kill -9 of the server leaves no worker behind whose thread hangs in GStreamer', async t => {
+	const directory = await mkdtemp(path.join(tmpdir(), 'sluice-'))
+	const fifo = path.join(directory, 'fifo')
+	execFileSync('mkfifo', [fifo])
+	// Opening a FIFO waits for somebody who writes to it: the worker hears neither messages nor signals, nor that its server is gone.
+	await writeFile(path.join(directory, 'blocks.gst'), `# @camera none\nfilesrc name=src location=${fifo} ! jpegparse ! appsink name=sink max-buffers=1 drop=true\n`)
+	const sluice = await startSluice(t, ['--pipelines', directory])
+	// What watches over the workers may itself be killed; another starts with the next worker, the spare in this one's place.
+	const first = watchdogOf(sluice.pid)
+	if (first === undefined) throw new Error('nothing watches')
+	process.kill(first, 'SIGKILL')
+	view(t, sluice.stream({pipeline: 'blocks'}))
+	const {worker} = await sluice.line(line => line['msg'] === 'opening')
+	const pid = Number(worker)
+	// No event tells when it hangs.
+	await delay(1000)
+	t.false(ended(pid))
+	await until(() => (watchdogOf(sluice.pid) ?? first) !== first, 5000, 'another watches')
+	const watchdog = watchdogOf(sluice.pid) ?? 0
+	sluice.child.kill('SIGKILL')
+	await sluice.exit
+	await until(() => ended(pid), 2000, 'the worker is gone')
+	await until(() => ended(watchdog), 1000, 'so is what has killed it')
 })
