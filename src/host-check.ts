@@ -30,7 +30,10 @@ export interface HostCheck {
  */
 export class HostChecker {
 	#spawn: () => Worker
+	/** The one that is asked. */
 	#worker: Worker | undefined
+	/** Every one that may still have a process. */
+	#workers = new Set<Worker>()
 	#answers = 0
 	#closed = false
 
@@ -65,7 +68,7 @@ export class HostChecker {
 
 	async close(): Promise<void> {
 		this.#closed = true
-		if (this.#worker) await this.#drop(this.#worker)
+		await Promise.all([...this.#workers].map(async worker => worker.close()))
 	}
 
 	#take(): Worker {
@@ -73,7 +76,11 @@ export class HostChecker {
 		this.#answers = 0
 		const worker = this.#spawn()
 		this.#worker = worker
-		void worker.exited.then(() => { if (this.#worker === worker) this.#worker = undefined })
+		this.#workers.add(worker)
+		void worker.exited.then(() => {
+			this.#workers.delete(worker)
+			if (this.#worker === worker) this.#worker = undefined
+		})
 		return worker
 	}
 

@@ -5,6 +5,7 @@ import {createLog} from '../dist/log.js'
 import {parseTemplate} from '../dist/template.js'
 import {Worker} from '../dist/worker.js'
 import {childrenOf} from './processes.js'
+import {until} from './viewer.js'
 
 const template = (element: string) => parseTemplate('own', `camera name=src\n! queue\n! ${element} ! appsink name=sink max-buffers=1 drop=true\n`)
 
@@ -28,6 +29,27 @@ test.serial('templates share a worker until one crashes it, which is told of tha
 	await t.throwsAsync(checker.check(template('fine')), {message: /shutting down/})
 })
 
+/** So many properties that a worker is replaced when it was asked about them. */
+const long = parseTemplate('own', `camera name=src ! nosuch ! queue ${'a=1 '.repeat(250)} ! appsink name=sink max-buffers=1 drop=true\n`)
+
+test.serial('close() waits for a worker that is being replaced as well', async t => {
+	let replaced = false
+	const checker = new HostChecker(() => {
+		const worker = new Worker('test/workers/examines.mjs', createLog('silent'))
+		const close = worker.close.bind(worker)
+		worker.close = async () => {
+			replaced = true
+			await close()
+		}
+		return worker
+	})
+	const checking = checker.check(long)
+	await until(() => replaced, 10_000, 'the worker is replaced')
+	await checker.close()
+	t.deepEqual(childrenOf(process.pid), [])
+	await checking
+})
+
 test.serial('a worker is replaced when it has answered often', async t => {
 	let workers = 0
 	const checker = new HostChecker(() => {
@@ -35,7 +57,6 @@ test.serial('a worker is replaced when it has answered often', async t => {
 		return new Worker('test/workers/examines.mjs', createLog('silent'))
 	})
 	t.teardown(async () => checker.close())
-	const long = parseTemplate('own', `camera name=src ! nosuch ! queue ${'a=1 '.repeat(250)} ! appsink name=sink max-buffers=1 drop=true\n`)
 	for (let checks = 0; checks < 3; checks++) t.is((await checker.check(long)).missing.length, 1)
 	t.is(workers, 3)
 })

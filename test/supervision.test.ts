@@ -157,7 +157,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 		t.deepEqual(await sluice.exit, {code: 0, signal: null})
 		t.true(performance.now() - startedMs < 5000)
 		for (const pid of children) t.true(ended(pid))
-		await until(() => ended(watchdog), 500, 'nothing is left to be killed')
+		await until(() => ended(watchdog), 5000, 'what watches over them has ended too')
 		await camera.line(line => line['event'] === 'teardown', 1000)
 	})
 }
