@@ -15,6 +15,20 @@ export async function startLink({roundTripMs, lossPercent = 0, bytesPerSecond = 
 	return {server, viewer, stop: program.stop}
 }
 
+/**
+ * A network with an address that is no loopback address, which Janus needs, and nothing else in it. Where none can be made it is
+ * this machine's own loopback, and `impossible` says why.
+ *
+ * @returns {Promise<{host: string, within?: number, impossible?: string, stop: () => Promise<void>}>} `within`: a process that is in it
+ */
+export async function startNetwork() {
+	const impossible = await whyNoLink()
+	if (impossible !== undefined) return {host: '127.0.0.1', impossible, stop: async () => {}}
+	// Server and viewer are at the same end: what they send each other never reaches the link.
+	const {server, stop} = await startLink({roundTripMs: 0})
+	return {host: linkHost, within: server, stop}
+}
+
 /** Why no link can be made on this machine; undefined where one can. */
 export async function whyNoLink() {
 	try {

@@ -18,6 +18,7 @@ export function machineFacts() {
 		node: process.version,
 		gstreamer: output('gst-launch-1.0', ['--version'], /GStreamer (\S+)/),
 		motion: output('motion', ['-h'], /^motion Version ([^,]*)/),
+		janus: output('janus', ['--help'], /^Janus version: \d+ \((\S+)\)/),
 		chromium: output(process.env.CHROMIUM ?? '/usr/bin/chromium', ['--version'], /^(\S+ \S+)/),
 		python: output('/usr/bin/python3', ['-c', PYTHON_VERSIONS], /(.+)/),
 		loadBefore: os.loadavg()[0]

@@ -53,6 +53,19 @@ export function tcpBuffersMb() {
 }
 
 /**
+ * UDP packets that were lost in this machine, in the network of a process, since that was made: at the full socket of a receiver
+ * that reads too slowly, and at a sender's.
+ *
+ * @param {number} pid
+ * @returns {{receive: number, send: number}}
+ */
+export function udpErrors(pid) {
+	const [names, values] = [...(read(`/proc/${pid}/net/snmp`) ?? '').matchAll(/^Udp: (.*)$/gm)].map(([, line]) => line.split(' '))
+	const of = name => Number(values?.[names.indexOf(name)] ?? 0)
+	return {receive: of('RcvbufErrors'), send: of('SndbufErrors')}
+}
+
+/**
  * Memory of each process of a tree in MB (10⁶ bytes): PSS, where a page that several processes share
  * counts in parts, so that the sum is what the tree takes.
  *

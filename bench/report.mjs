@@ -16,7 +16,7 @@ export function markdown({date, camera, machine, scenarios: measured}) {
 	return [
 		`# Benchmark of ${date.slice(0, 10)}`,
 		`Everything on one machine, in one run. The camera, where nothing else is said: ${camera.width}x${camera.height}, ${camera.fps} frames a second, H.264 at ${camera.kbit / 1000} Mbit/s over RTSP/TCP, about 170 kB as a JPEG. [README.md](../README.md) says what each figure means, and how to have one again.`,
-		`${machine.cores} cores of ${machine.cpu}, ${machine.memoryGb} GB, ${machine.kernel} (TCP: ${machine.congestionControl}), Node ${machine.node}, GStreamer ${machine.gstreamer}, ${machine.python}, Motion ${machine.motion}, ${machine.chromium}. Load average before the run: ${machine.loadBefore.toFixed(2)}. The run took ${(measured.reduce((sum, {seconds}) => sum + seconds, 0) / 60).toFixed(0)} minutes.`,
+		`${machine.cores} cores of ${machine.cpu}, ${machine.memoryGb} GB, ${machine.kernel} (TCP: ${machine.congestionControl}), Node ${machine.node}, GStreamer ${machine.gstreamer}, ${machine.python}, Motion ${machine.motion}, Janus ${machine.janus}, ${machine.chromium}. Load average before the run: ${machine.loadBefore.toFixed(2)}. The run took ${(measured.reduce((sum, {seconds}) => sum + seconds, 0) / 60).toFixed(0)} minutes.`,
 		noise(measured),
 		...targets.length > 0 ? ['## Targets', table(['', 'target', 'this run', ''], targets.map(rowOf))] : [],
 		...measured.flatMap(section)

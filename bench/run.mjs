@@ -1,6 +1,6 @@
 /**
  * Measures Sluice beside its limit and beside what people otherwise run, all in one run:
- * node bench/run.mjs [--only SCENARIO,…] [--contenders sluice,limit,opencv,motion] [--quick] [--out DIRECTORY]
+ * node bench/run.mjs [--only SCENARIO,…] [--contenders sluice,limit,opencv,motion,janus] [--quick] [--out DIRECTORY]
  */
 import {existsSync, rmSync} from 'node:fs'
 import {mkdir, mkdtemp, writeFile} from 'node:fs/promises'
@@ -9,6 +9,7 @@ import path from 'node:path'
 import {parseArgs} from 'node:util'
 import {camera} from './camera.mjs'
 import {checkClock} from './clock.mjs'
+import {janus} from './contenders/janus.mjs'
 import {limit} from './contenders/limit.mjs'
 import {motion} from './contenders/motion.mjs'
 import {opencv} from './contenders/opencv.mjs'
@@ -21,7 +22,7 @@ import {cpuSeconds, machineSeconds} from './processes.mjs'
 import {judged, markdown} from './report.mjs'
 import {scenarios} from './scenarios/index.mjs'
 
-const contenders = [limit, sluice, opencv, motion]
+const contenders = [limit, sluice, opencv, motion, janus]
 
 const usage = `node bench/run.mjs [flags]
   --only A,B          of these scenarios only:
@@ -95,7 +96,7 @@ async function main() {
 	await checkClock()
 	const result = {date: new Date().toISOString(), settings, camera, machine: machineFacts(), scenarios: []}
 	// The others can be measured without it; who starts by npm has it.
-	const present = chosen.contenders.filter(({id}) => id !== motion.id || result.machine.motion !== 'not found')
+	const present = chosen.contenders.filter(({id}) => ![motion.id, janus.id].includes(id) || result.machine[id] !== 'not found')
 	for (const scenario of chosen.scenarios) result.scenarios.push(await measure(scenario, {settings, contenders: present, directory}))
 	console.log(markdown(result))
 	if (out === undefined) return

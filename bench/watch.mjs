@@ -1,4 +1,4 @@
-/** Viewers as the bench uses them, each kind in a process of its own: viewer.mjs is one plain viewer, viewers.mjs many or slow ones. */
+/** Viewers as the bench uses them, each kind in a process of its own: viewer.mjs is one plain viewer, viewers.mjs many or slow ones, webrtc-viewers.mjs those over WebRTC. */
 import {rm} from 'node:fs/promises'
 import path from 'node:path'
 import {readClocks} from './clock.mjs'
@@ -83,6 +83,38 @@ export async function startViewers(url, {directory, count = 1, keepers = 1, keep
 				results.push({frames, clocks})
 			}
 			return results
+		}
+	}
+}
+
+/**
+ * Starts `count` viewers over WebRTC and resolves when each has the first packet of a key frame.
+ *
+ * @param {import('./signalling.mjs').Target} target
+ * @param {{count?: number, host: string, within?: number, camera: {fps: number, keyIntervalSeconds: number}}} options `host` is an address of theirs
+ */
+export async function startWebrtcViewers(target, {count = 1, host, within, camera}) {
+	const framesPerGroup = Math.max(1, Math.round(camera.fps * camera.keyIntervalSeconds))
+	const program = startProgram(process.execPath, [`${root}/bench/webrtc-viewers.mjs`, JSON.stringify({target, count, host, framesPerGroup})], {within})
+	const first = await program.line(({event}) => event === 'first' || event === 'trouble', FIRST_FRAMES_TIMEOUT_MS)
+	if (first.event !== 'first') throw new Error(`A viewer of ${target.url} got no key frame: ${JSON.stringify(program.lines)}`)
+
+	return {
+		pid: program.pid,
+		/** From the start of each viewer's signalling to its key frame. */
+		keyFrameMs: first.ms,
+		/**
+		 * Ends them.
+		 *
+		 * @returns {Promise<{arrivals: number[], packetsMissing: number[], framesMissing: number[]}[]>} for each frame when it began to arrive, and how many packets and frames were missing until then
+		 */
+		async result() {
+			const trouble = program.lines.filter(({event}) => event === 'trouble')
+			if (trouble.length > 0) throw new Error(`A viewer of ${target.url} was interrupted: ${JSON.stringify(trouble.slice(0, 5))}`)
+			program.child.stdin.end()
+			const {viewers} = await program.line(({event}) => event === 'done', FIRST_FRAMES_TIMEOUT_MS)
+			await program.exit
+			return viewers
 		}
 	}
 }

@@ -156,6 +156,7 @@ PYTHON
   need python3-websockets "websockets, the same" has_python websockets
   need python3-numpy "numpy, the same" has_python numpy
   need motion "motion, which the benchmark compares with" can_run motion
+  need janus "janus, the same for WebRTC" can_run janus
 }
 
 install_packages() {

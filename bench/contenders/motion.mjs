@@ -1,10 +1,9 @@
 /** Motion, which many run to see their cameras in a browser: one decode and one encode for all viewers, MJPEG over HTTP. */
-import {once} from 'node:events'
 import {writeFile} from 'node:fs/promises'
-import net from 'node:net'
 import path from 'node:path'
 import {setTimeout as pause} from 'node:timers/promises'
 import {startProgram} from '../programs.mjs'
+import {freePort} from './free-port.mjs'
 
 const START_TIMEOUT_MS = 20_000
 const ANSWER_TIMEOUT_MS = 3000
@@ -48,16 +47,6 @@ const configuration = ({url, width, height, fps}, port, directory) => Object.ent
 	movie_output: 'off',
 	emulate_motion: 'off'
 }).map(([name, value]) => `${name} ${value}\n`).join('')
-
-/** Motion does not say which port it took, so it is told one. */
-async function freePort() {
-	const server = net.createServer().listen(0, '127.0.0.1')
-	await once(server, 'listening')
-	const {port} = server.address()
-	server.close()
-	await once(server, 'close')
-	return port
-}
 
 /** It listens long before it has a picture, and until then ends every answer without one. */
 async function showing(port, program) {

@@ -28,6 +28,7 @@ import {shared} from './shared.mjs'
 import {slowViewer} from './slow-viewer.mjs'
 import {snapshot} from './snapshot.mjs'
 import {stoppedViewer} from './stopped-viewer.mjs'
+import {webrtc} from './webrtc.mjs'
 
 /** @type {Scenario[]} */
-export const scenarios = [one, slowViewer, stoppedViewer, shared, ownPipelines, lateViewer, snapshot, codecs, links, page]
+export const scenarios = [one, slowViewer, stoppedViewer, shared, ownPipelines, lateViewer, snapshot, codecs, links, page, webrtc]
