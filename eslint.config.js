@@ -34,8 +34,8 @@ export default tseslint.config(
 			globals: {process: 'readonly', console: 'readonly', URL: 'readonly', URLSearchParams: 'readonly', Buffer: 'readonly', performance: 'readonly', setTimeout: 'readonly', clearTimeout: 'readonly', setInterval: 'readonly', clearInterval: 'readonly', AbortSignal: 'readonly', fetch: 'readonly'}
 		}
 	},
-	// Its functions run in a page too.
-	{files: ['bench/scenarios/page.mjs'], languageOptions: {globals: {window: 'readonly'}}},
+	// Some of their functions run in a page.
+	{files: ['bench/browser.mjs', 'bench/scenarios/page.mjs', 'bench/scenarios/webrtc-page.mjs'], languageOptions: {globals: {window: 'readonly', document: 'readonly', RTCPeerConnection: 'readonly', MediaStream: 'readonly'}}},
 	{
 		files: ['player/**/*.js'],
 		languageOptions: {

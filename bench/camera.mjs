@@ -18,15 +18,15 @@ const ENCODER_STOP_MS = 500
 const DELAY_SECONDS = 5
 
 /**
- * @param {Partial<typeof camera> & {path?: string, keyIntervalSeconds?: number, within?: number}} [options] what differs from the usual camera; its stream `path`; the process whose network it is in
+ * @param {Partial<typeof camera> & {path?: string, keyIntervalSeconds?: number, deaf?: boolean, within?: number}} [options] what differs from the usual camera; its stream `path`; whether it makes no key frame when it is asked for one; the process whose network it is in
  */
-export async function startCamera({path = 'h264', within, keyIntervalSeconds = 1, ...different} = {}) {
+export async function startCamera({path = 'h264', within, keyIntervalSeconds = 1, deaf = false, ...different} = {}) {
 	const facts = {...camera, ...different}
 	let viewers = 0
 	let plays = 0
 	const flags = Object.entries(facts).flatMap(([name, value]) => [`--${name}`, String(value)])
 	// -B: Python would leave compiled files in the repository.
-	const program = startProgram('/usr/bin/python3', ['-B', `${root}/scripts/camera.py`, '--port', '0', '--key-interval', String(keyIntervalSeconds), ...flags], {
+	const program = startProgram('/usr/bin/python3', ['-B', `${root}/scripts/camera.py`, '--port', '0', '--key-interval', String(keyIntervalSeconds), ...deaf ? ['--deaf'] : [], ...flags], {
 		within,
 		onLine({event}) {
 			if (event === 'connected') viewers++

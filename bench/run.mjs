@@ -28,7 +28,7 @@ const usage = `node bench/run.mjs [flags]
   --only A,B          of these scenarios only:
 ${scenarios.map(({id, title}) => `                        ${id.padEnd(16)}${title}`).join('\n')}
   --contenders A,B    of ${contenders.map(({id}) => id).join(', ')} these only
-  --quick             a part of everything, once and short, in some five minutes; without Motion
+  --quick             a part of everything, once and short, in some eight minutes; without Motion
   --rounds N          of the scenario one: rounds, in each of which every contender has its turn (3)
   --seconds S         of the scenario one: length of the measured stretch of a turn (10)
   --first-frames N    of the scenario one: connections in each turn that measure the first frame (3)

@@ -57,8 +57,13 @@ def stamp(buffer, width, height):
                 picture.data[start : start + len(grey)] = grey
 
 
-def factory_of(launch, width, height):
-    """A mount: one shared encoder, however many look."""
+def drop_key_frame_request(_pad, info):
+    structure = info.get_event().get_structure()
+    return Gst.PadProbeReturn.DROP if structure and structure.get_name() == "GstForceKeyUnit" else Gst.PadProbeReturn.OK
+
+
+def factory_of(launch, width, height, deaf):
+    """A mount: one shared encoder, however many look. A deaf one makes key frames at its own intervals only."""
 
     def on_picture(_pad, info):
         stamp(info.get_buffer(), width, height)
@@ -70,6 +75,8 @@ def factory_of(launch, width, height):
         mark = media.get_element().get_by_name("mark")
         if mark:
             mark.get_static_pad("src").add_probe(Gst.PadProbeType.BUFFER, on_picture)
+        if deaf:
+            media.get_element().get_by_name("pay0").get_static_pad("sink").add_probe(Gst.PadProbeType.EVENT_UPSTREAM, drop_key_frame_request)
 
     factory = GstRtspServer.RTSPMediaFactory.new()
     factory.set_launch(f"( {launch} )")
@@ -214,6 +221,7 @@ def arguments():
     parser.add_argument("--fps", type=int, default=30)
     parser.add_argument("--kbit", type=int, default=4000, help="bit rate of H.264 and H.265, kbit/s")
     parser.add_argument("--key-interval", type=float, default=1, help="seconds between key frames")
+    parser.add_argument("--deaf", action="store_true", help="make no key frame when a viewer asks for one, RTCP's PLI and FIR")
     parser.add_argument("--pattern", default="smpte horizontal-speed=4", help="videotestsrc's pattern, and properties behind it")
     parser.add_argument("--user", default="demo", help="of the mount /secret")
     parser.add_argument("--password", default="secret", help="of the mount /secret")
@@ -310,7 +318,7 @@ def main():
     server.set_service(str(a.port))
     server.set_auth(authentication(a))
     for path, launch in mounts(a).items():
-        factory = factory_of(launch, a.width, a.height)
+        factory = factory_of(launch, a.width, a.height, a.deaf)
         factory.set_permissions(permissions_of(open_to_all=path != "/secret"))
         server.get_mount_points().add_factory(path, factory)
     odd_jpeg = OddJpegFactory(a)

@@ -1,18 +1,16 @@
 /** Sluice's own page in Chromium, idle and with a main thread that is kept busy. */
 import {setTimeout as pause} from 'node:timers/promises'
-import {chromium} from 'playwright-core'
+import {compareClocks, defineCameraClock, launchBrowser} from '../browser.mjs'
 import {latencyMs} from '../clock.mjs'
 import {cpuSeconds, processTree} from '../processes.mjs'
 import {chosenOf, withCamera, withServer} from '../serving.mjs'
 import {nowMs, percentile} from '../statistics.mjs'
 import {number, table} from '../table.mjs'
 
-const BROWSER_FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 const CASES = [{id: 'idle', title: 'nothing else', busyMs: 0}, {id: 'busy', title: 'busy for 100 ms per picture', busyMs: 100}]
 /** By itself the page may choose coded video, which it does not draw on a canvas. */
 const WANTED = {pipeline: 'jpeg', mode: 'jpeg'}
 const SETTLE_SECONDS = 2
-const CALIBRATIONS = 20
 
 export const page = {
 	id: 'page',
@@ -24,7 +22,7 @@ export const page = {
 		const seconds = run.settings.quick ? 4 : 10
 		const results = {}
 		if (chosenOf(run, 'sluice').length === 0) return {seconds, results}
-		const browser = await chromium.launch({executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: BROWSER_FLAGS, handleSIGINT: false})
+		const browser = await launchBrowser(run)
 		try {
 			for (const {id, title, busyMs} of CASES) {
 				run.say(title)
@@ -55,6 +53,7 @@ export const page = {
 
 async function watch(browser, server, wanted, busyMs, seconds) {
 	const tab = await browser.newPage({viewport: {width: 1400, height: 900}})
+	await tab.addInitScript(defineCameraClock)
 	await tab.addInitScript(instrument, busyMs)
 	await tab.goto(`${server.http}/index.html#${new URLSearchParams(wanted)}`)
 	await tab.waitForFunction(() => window.drawn.length > 0, undefined, {timeout: 20_000})
@@ -76,32 +75,16 @@ async function watch(browser, server, wanted, busyMs, seconds) {
 	}
 }
 
-/** The page's clock against ours: of several questions the one answered soonest leaves the least doubt. */
-async function compareClocks(tab) {
-	const answers = []
-	for (let asked = 0; asked < CALIBRATIONS; asked++) {
-		const before = nowMs()
-		const there = await tab.evaluate(() => performance.now())
-		const after = nowMs()
-		answers.push({offsetMs: (before + after) / 2 - there, uncertainMs: (after - before) / 2})
-	}
-	return answers.sort((a, b) => a.uncertainMs - b.uncertainMs)[0]
-}
-
 /** Runs in the page, before its own scripts: notes every picture that is drawn, and keeps the main thread busy after it. */
 function instrument(busyMs) {
-	const BLOCKS = 42
 	const {CanvasRenderingContext2D: Context} = window
 	const draw = Context.prototype.drawImage
 	window.drawn = []
 	Context.prototype.drawImage = function (...args) {
 		draw.apply(this, args)
-		const size = Math.floor(this.canvas.width / (BLOCKS + 2) / 2) * 2
-		const row = this.getImageData(0, size / 2, this.canvas.width, 1).data
-		const bits = Array.from({length: BLOCKS}, (_, index) => row[Math.floor((index + 0.5) * size) * 4] > 127 ? '1' : '0').join('')
-		const [a, b, c, d, check] = [2, 10, 18, 26, 34].map(start => Number.parseInt(bits.slice(start, start + 8), 2))
+		const clockMs = window.cameraClock(this)
 		const atMs = performance.now()
-		window.drawn.push({atMs, clockMs: bits.startsWith('10') && (a ^ b ^ c ^ d) === check ? Number.parseInt(bits.slice(2, 34), 2) : null})
+		window.drawn.push({atMs, clockMs})
 		while (performance.now() - atMs < busyMs);
 	}
 }

@@ -40,11 +40,11 @@ export const webrtc = {
 		return [
 			...impossible === undefined ? [] : [`Without Janus, which takes no loopback address, and no network could be made here (it takes root and /dev/net/tun): ${impossible}`],
 			table(
-				['', 'viewers', 'CPU, cores', 'for each more than one, cores', 'frames a second, least', 'packets lost, all viewers', 'frames lost, all viewers', 'longest gap, ms', 'packets that the kernel dropped: at viewers', 'at the server', 'key frame after, median, ms', 'most, ms', 'memory, MB'],
+				['', 'viewers', 'CPU, cores', 'for each more than one, cores', 'by process', 'frames a second, least', 'packets lost, all viewers', 'frames lost, all viewers', 'longest gap, ms', 'packets dropped by the kernel at viewers', 'at the server', 'key frame after, median, ms', 'most, ms', 'memory, MB'],
 				results.map(result => {
-					const {title, count, cpuCores, fps, lost, longestGapMs, udp, keyFrameMs, memoryMb} = result
+					const {title, count, cpuCores, byProcess, fps, lost, longestGapMs, udp, keyFrameMs, memoryMb} = result
 					return [
-						title, String(count), number(cpuCores, 3), number(each(results, result), 4), number(fps.least, 2), number(lost.packets), number(lost.frames), number(longestGapMs),
+						title, String(count), number(cpuCores, 3), number(each(results, result), 4), byProcess.map(({name, cores}) => `${name} ${cores.toFixed(3)}`).join('<br>'), number(fps.least, 2), number(lost.packets), number(lost.frames), number(longestGapMs),
 						number(udp.receive), number(udp.send), number(percentile(keyFrameMs, 0.5)), number(percentile(keyFrameMs, 1)), number(memoryMb)
 					]
 				})
