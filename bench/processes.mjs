@@ -53,8 +53,8 @@ export function tcpBuffersMb() {
 }
 
 /**
- * UDP packets that were lost in this machine, in the network of a process, since that was made: at the full socket of a receiver
- * that reads too slowly, and at a sender's.
+ * UDP packets that the kernel has dropped in the network of a process, since that was made: at the full sockets of receivers that
+ * read too slowly, and at senders'.
  *
  * @param {number} pid
  * @returns {{receive: number, send: number}}

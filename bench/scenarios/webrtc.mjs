@@ -40,7 +40,7 @@ export const webrtc = {
 		return [
 			...impossible === undefined ? [] : [`Without Janus, which takes no loopback address, and no network could be made here (it takes root and /dev/net/tun): ${impossible}`],
 			table(
-				['', 'viewers', 'CPU, cores', 'for each more than one, cores', 'by process', 'frames a second, least', 'packets lost, all viewers', 'frames lost, all viewers', 'longest gap, ms', 'packets dropped by the kernel at viewers', 'at the server', 'key frame after, median, ms', 'most, ms', 'memory, MB'],
+				['', 'viewers', 'CPU, cores', 'for each more than one, cores', 'by process', 'frames a second, least', 'packets lost, all viewers', 'frames lost, all viewers', 'longest gap, ms', 'packets dropped by the kernel at a receiver', 'at a sender', 'key frame after, median, ms', 'most, ms', 'memory, MB'],
 				results.map(result => {
 					const {title, count, cpuCores, byProcess, fps, lost, longestGapMs, udp, keyFrameMs, memoryMb} = result
 					return [
