@@ -206,7 +206,7 @@ found=$(podman run --rm --no-healthcheck --network host --entrypoint sh "$image"
 ok "no compiler, no make, no Python and no npm are in the image"
 
 podman run --rm --no-healthcheck --network host "$image" check >"$temporary/check" 2>"$log" 9<&- || fail "sluice check: $(cat "$log" "$temporary/check")"
-for template in jpeg jpeg.mjpeg h264 webrtc.transcode test; do
+for template in jpeg jpeg.mjpeg h264 mp4 webrtc.transcode test; do
   grep -qx "$template.gst: can run here" "$temporary/check" || fail "sluice check: $(grep "^$template\.gst" "$temporary/check")"
 done
 ok "sluice check: $(sed -n 's/: can run here$//p' "$temporary/check" | paste -sd ' ') can run in the image"
@@ -326,8 +326,9 @@ for path in h264 h265; do
   ok "30 pictures of the camera's /$path over WebRTC: $seen"
 done
 
-# ---- Viewers come and go, one worker dies, and one process loses its parent: none may stay as a zombie. The WebRTC worker stays.
-idle_processes() { processes >"$temporary/processes" && [ "$(wc -l <"$temporary/processes")" -le 4 ] && ! grep -q ' [^Z] sleep$' "$temporary/processes"; }
+# ---- Viewers come and go, one worker dies, and one process loses its parent: none may stay as a zombie. tini, the server, its
+# ---- watchdog, the spare worker and the WebRTC worker stay.
+idle_processes() { processes >"$temporary/processes" && [ "$(wc -l <"$temporary/processes")" -le 5 ] && ! grep -q ' [^Z] sleep$' "$temporary/processes"; }
 for _ in 1 2 3; do
   view "" 3 >/dev/null || fail "$(cat "$temporary/viewer-errors")"
 done
