@@ -1,6 +1,6 @@
 const english = {
 	tagline: 'An IP camera in a web page',
-	rtsp_url: 'RTSP URL of the camera',
+	rtsp_url: 'Camera: its RTSP URL, or a name that the server knows',
 	privacy: 'A password in it is neither remembered nor put into the address of this page.',
 	template: 'Template',
 	default_template: 'The server’s default',
@@ -73,8 +73,8 @@ const english = {
 	unauthorized_advice: 'Enter the token that you were given, then connect again.',
 	forbidden: 'This camera is not allowed here.',
 	forbidden_advice: 'The server opens certain cameras only. Ask whoever runs it to allow this one.',
-	not_found: 'The server has no such template.',
-	not_found_advice: 'Choose another template, then connect again.',
+	not_found: 'The server has no such camera or template.',
+	not_found_advice: 'Choose another one, then connect again.',
 	over_capacity: 'The server has no place left.',
 	over_capacity_advice: 'Close pictures that nobody watches. This page tries again by itself.',
 	shutting_down: 'The server is shutting down or restarting.',
@@ -135,7 +135,7 @@ const english = {
 
 const chinese = {
 	tagline: '在网页中观看网络摄像机',
-	rtsp_url: '摄像机 RTSP 地址',
+	rtsp_url: '摄像机：RTSP 地址，或服务器已知的名称',
 	privacy: '其中的密码既不会被保存，也不会写入页面地址。',
 	template: '模板',
 	unavailable: '此服务器无法运行',
@@ -208,8 +208,8 @@ const chinese = {
 	unauthorized_advice: '请输入您获得的令牌，然后重新连接。',
 	forbidden: '不允许访问此摄像机。',
 	forbidden_advice: '服务器只允许访问特定的摄像机。请联系服务器管理员开放此摄像机。',
-	not_found: '服务器上没有此模板。',
-	not_found_advice: '请选择其他模板，然后重新连接。',
+	not_found: '服务器上没有此摄像机或模板。',
+	not_found_advice: '请另选一个，然后重新连接。',
 	over_capacity: '服务器已满，暂无空位。',
 	over_capacity_advice: '请关闭无人观看的画面。本页面会自动重试。',
 	shutting_down: '服务器正在关闭或重启。',

@@ -237,7 +237,7 @@ export function version(): string {
 }
 
 export function helpText(): string {
-	const rows = Object.entries(options).map(([flag, {placeholder, default: initial, text}]) => [`--${flag} ${placeholder}`, `${text} (${initial === options.pipelines.default ? 'the package’s pipelines/' : initial})`])
+	const rows = Object.entries(options).map(([flag, {placeholder, default: initial, text}]) => [`${flag === 'config' ? '-c, ' : ''}--${flag} ${placeholder}`, `${text} (${initial === options.pipelines.default ? 'the package’s pipelines/' : initial})`])
 	rows.push(['--url URL', 'of sluice check: the camera to play'], ['--help', 'this text'], ['--version', 'the version'])
 	const width = Math.max(...rows.map(([flag = '']) => flag.length))
 	return [

@@ -343,13 +343,15 @@ export class Server {
 	}
 }
 
-/** The files of the folder player/. What is not there is left unanswered. */
+/** The files of the folder player/. What is not there is left unanswered. Pages of other origins may load the player from here. */
 const servePlayer: Middleware = async context => {
 	if (context.method !== 'GET' && context.method !== 'HEAD') return
 	try {
+		context.set('Access-Control-Allow-Origin', '*')
 		// An edit of a page is seen at once.
 		await send(context, path.posix.normalize(context.path), {root: playerDir, maxage: 0})
 	} catch (error) {
+		context.remove('Access-Control-Allow-Origin')
 		const {status = 500} = error as {status?: number}
 		if (status >= 500) throw error
 	}

@@ -1,5 +1,6 @@
 import {type FSWatcher, watch} from 'node:fs'
 import {stat} from 'node:fs/promises'
+import {setTimeout as delay} from 'node:timers/promises'
 import {asSluiceError, SluiceError} from './errors.js'
 import {type HostCheck, HostChecker} from './host-check.js'
 import {inOrder} from './launch.js'
@@ -9,6 +10,8 @@ import type {Worker} from './worker.js'
 
 /** Editors write a file in several steps; this long after the last of them it is looked at. */
 const settleMs = 200
+/** How long a viewer waits for what is found out of variants. It takes a second after the start, where there is no plug-in that hangs. */
+const longestWaitMs = 3000
 /** How long a variant that did not start is passed over. */
 const failedForMs = 10 * 60 * 1000
 
@@ -53,6 +56,8 @@ export class TemplateLibrary {
 	#watcher: FSWatcher | undefined
 	#settling: NodeJS.Timeout | undefined
 	#checkers = new Set<HostChecker>()
+	/** The check of the variants, which runs, or has ended. It never fails. */
+	#checking: Promise<void> | undefined
 	#closed = false
 
 	/** @param spawn starts a worker for checks; the library ends it */
@@ -63,10 +68,12 @@ export class TemplateLibrary {
 	}
 
 	/**
-	 * The variants of a family that this host can run, the best first. Whether it can is found out once, in the background:
-	 * until then there is the plain variant only.
+	 * The variants of a family that this host can run, the best first. Whether it can is found out once, in the background.
+	 * That is waited for, for a while: who comes right behind the server's start would have the plain variant for good.
 	 */
-	variants(family: string): Template[] {
+	async variants(family: string): Promise<Template[]> {
+		const undecided = [...this.#entries].some(([name, {available, good}]) => isVariant(name, family) && available === undefined && good)
+		if (undecided && this.#checking) await Promise.race([this.#checking, delay(longestWaitMs, undefined, {ref: false})])
 		const entries = [...this.#entries.entries()].filter(([name, {available, failed}]) => isVariant(name, family) && available === true && (failed?.untilMs ?? 0) < performance.now())
 		return entries.flatMap(([, {good}]) => good ?? []).sort((a, b) => b.rank - a.rank)
 	}
@@ -162,7 +169,7 @@ export class TemplateLibrary {
 		try {
 			const names = await listTemplates(this.#directory)
 			for (const name of new Set([...names, ...this.#entries.keys()])) await this.#refresh(name).catch(() => undefined)
-			void this.#checkVariants()
+			this.#checking = this.#checkVariants()
 		} catch (error) {
 			this.#log.warn({reason: String(error)}, 'templates cannot be listed')
 		}

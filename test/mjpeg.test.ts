@@ -187,3 +187,11 @@ test('the decoder of these tests does complain of a torn image', async t => {
 	t.is((await decode(whole, '420')).complaints, '')
 	t.not((await decode(Buffer.concat([whole.subarray(0, middle), whole.subarray(middle + 1368)]), '420')).complaints, '')
 })
+
+test.serial('who comes right behind the server’s start has the camera’s own images too', async t => {
+	const camera = await startCamera(t, ['--width', '320', '--height', '180'])
+	const sluice = await startSluice(t)
+	await view(t, sluice.stream({rtsp_url: camera.url('/mjpeg')})).received(3)
+	await sluice.line(line => line['msg'] === 'playing' && line['template'] === 'jpeg.mjpeg')
+	t.false(sluice.lines.some(line => line['msg'] === 'failed'))
+})

@@ -345,6 +345,22 @@ test.serial('a page of another server may use it, under a strict policy of its o
 	t.deepEqual(errors.filter(text => !text.includes('favicon')), [])
 })
 
+test.serial('a page of another origin loads the module from the server, which then is its server', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const pages = http.createServer((_request, response) => {
+		response.setHeader('Content-Type', 'text/html')
+		response.end(`<!doctype html><script type="module" src="${sluice.http}/sluice-player.js"></script><sluice-player mode="jpeg" rtsp-url="${camera.url('/h264')}"></sluice-player>`)
+	})
+	pages.listen(0, '127.0.0.1')
+	await once(pages, 'listening')
+	t.teardown(() => pages.close())
+	const {page, errors} = await newPage(t, browser)
+	await page.goto(`http://127.0.0.1:${(pages.address() as AddressInfo).port}/`)
+	await inState(page, 'live')
+	await advances(page)
+	t.deepEqual(errors, [])
+})
+
 test.serial('a wall fits its tiles to the screen, shows sub-streams, and one camera large', async t => {
 	const [camera, sluice] = await Promise.all([startCamera(t, [...cameraFlags, '--fps', '10']), startSluice(t, ['--share'])])
 	const {page, errors} = await newPage(t, browser, {viewport: {width: 1280, height: 720}})

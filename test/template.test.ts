@@ -7,7 +7,7 @@ import {elementsOf, locate, unfinishedQuotes} from '../dist/launch.js'
 import {readStreamRequest} from '../dist/stream-request.js'
 import {examineTemplate, fillTemplate, listTemplates, parseTemplate, readTemplate} from '../dist/template.js'
 
-const templates = {get: async (name: string) => readTemplate('pipelines', name), variants: () => []}
+const templates = {get: async (name: string) => readTemplate('pipelines', name), variants: async () => Promise.resolve([])}
 const anyCamera = {cameras: [], allowRtspUrl: true}
 const simple = '# @title A test\n# @param {integer 1..100} quality=80 JPEG quality\n# @param {a|b-2} kind=a Which\n# @param {number 0.5..2} scale=1 Factor\nsrc q={quality} k={kind} s={scale}\n# a comment\n! sink formats={I420,NV12}\n'
 const query = (values: Record<string, string>) => new Map(Object.entries(values))
@@ -181,7 +181,7 @@ test('adaptive=on takes the viewer\'s own values as the greatest, and variants t
 	const same = parseTemplate('own.same', rules + launch)
 	const other = parseTemplate('own.other', rules.replace('25', '30') + launch)
 	const none = parseTemplate('own.none', rules.replace(/# @adaptive .*\n/g, '') + launch)
-	const library = {get: () => Promise.resolve(plain), variants: () => [same, other, none]}
+	const library = {get: () => Promise.resolve(plain), variants: () => Promise.resolve([same, other, none])}
 	const read = async (values: Record<string, string>, whyNot?: string) => readStreamRequest({rtsp_url: 'rtsp://cam/x', pipeline: 'own', ...values}, library, anyCamera, whyNot)
 	const request = await read({adaptive: 'on', q: '20', r: '30'})
 	t.deepEqual(request.adaptive, [

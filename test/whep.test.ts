@@ -333,6 +333,23 @@ test.serial('GET /metrics counts viewers over WebRTC, what they are sent, and wh
 	t.is(await sample('sluice_failures_total{code="camera_not_found"}'), 1)
 })
 
+test.serial('a viewer who leaves while the camera is opened is told of as gone, and is no failure', async t => {
+	const silent = net.createServer(socket => { socket.on('error', () => undefined) }).listen(0, '127.0.0.1')
+	await once(silent, 'listening')
+	t.teardown(() => silent.close())
+	const sluice = await start(t)
+	const url = whepUrl(sluice, {rtsp_url: `rtsp://127.0.0.1:${(silent.address() as AddressInfo).port}/`})
+	const leaving = new AbortController()
+	const asked = fetch(url, {method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: chromiumOffer, signal: leaving.signal})
+	await sluice.line(line => line['msg'] === 'opening')
+	leaving.abort()
+	t.is(await asked.then(() => 'answered', () => 'left'), 'left')
+	const gone = await sluice.line(line => line['msg'] === 'viewer gone')
+	t.regex(String(gone['camera']), /^rtsp:/)
+	t.false(sluice.lines.some(line => line['msg'] === 'failed'))
+	t.notRegex(await (await fetch(`${sluice.http}/metrics`)).text(), /sluice_failures_total\{/)
+})
+
 test.serial('a viewer that never connects is gone after 15 seconds', async t => {
 	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t)])
 	t.is((await offer(whepUrl(sluice, {rtsp_url: camera.url('/h264')}), chromiumOffer)).status, 201)

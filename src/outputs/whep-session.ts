@@ -96,7 +96,8 @@ export class WhepSession {
 			return writeAnswer(offer, {...peer.answer, candidates}, {ssrc: peer.ssrc, sessionId: String(peer.ssrc)})
 		} catch (error) {
 			const failure = asSluiceError(error)
-			this.#log.warn({code: failure.code, detail: failure.detail, ...(failure.cause !== undefined && {err: failure.cause})}, 'failed')
+			// Who leaves meanwhile, or is sent away, is told of as gone.
+			if (failure !== this.#ending.signal.reason) this.#log.warn({code: failure.code, detail: failure.detail, ...(failure.cause !== undefined && {err: failure.cause})}, 'failed')
 			this.#fail(failure)
 			throw failure
 		}
@@ -122,7 +123,7 @@ export class WhepSession {
 			if (why === undefined && this.#attachment) return this.#attachment
 		}
 		if (!transcode) throw new SluiceError('not_acceptable', `the camera sends ${why ?? 'what no browser shows'}, which browsers do not show over WebRTC, and this server does not transcode it`)
-		this.#log.info({camera: request.source.label, why}, 'transcoding')
+		this.#log.info({why}, 'transcoding')
 		try {
 			const attachment = this.#attach(await transcode())
 			await this.#wait(attachment.source.verdict)
@@ -168,7 +169,7 @@ export class WhepSession {
 			},
 			onFailure: error => { this.#onStreamFailure(error) }
 		}
-		const stream = streams.attach(request, subscriber, this.#log.child({camera: request.source.label}))
+		const stream = streams.attach(request, subscriber, this.#log)
 		const source = engine.source(stream)
 		source.hold()
 		const onBFrames = () => {

@@ -72,6 +72,10 @@ export class Whep {
 			if (id === undefined) await this.#endpoint(context)
 			else await this.#session(context, id)
 		} catch (thrown) {
+			if (context.res.destroyed) {
+				context.respond = false
+				return
+			}
 			const error = asSluiceError(thrown)
 			this.#options.metrics.failed(error.code)
 			if (error.code === 'internal_error') this.#options.log.error({err: thrown, method: context.method}, 'request failed')
@@ -143,7 +147,7 @@ export class Whep {
 			request,
 			unplayable: this.#unplayable,
 			transcode: transcode && query['pipeline'] === undefined ? async () => readRequest({...query, pipeline: transcodingTemplate}) : undefined,
-			log: log.child({viewer: `${context.req.socket.remoteAddress ?? '?'}:${context.req.socket.remotePort ?? '?'}`})
+			log: log.child({viewer: `${context.req.socket.remoteAddress ?? '?'}:${context.req.socket.remotePort ?? '?'}`, camera: request.source.label})
 		})
 		this.#sessions.set(id, {session, etag})
 		void session.closed.then(() => {
