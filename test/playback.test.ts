@@ -1,8 +1,8 @@
 import {cp, mkdtemp, readFile, writeFile} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import path from 'node:path'
-import test from 'ava'
-import {startCamera, startSluice} from './processes.js'
+import test, {type ExecutionContext} from 'ava'
+import {type Camera, type Sluice, startCamera, startSluice} from './processes.js'
 import {until, view} from './viewer.js'
 
 const small = ['--width', '640', '--height', '360']
@@ -51,7 +51,8 @@ test.serial('a camera whose codec only the plain variant takes stays with it', a
 	}
 })
 
-test.serial('a variant that does not start gives way, is told once, and is passed over', async t => {
+/** A server with templates of its own to change, which knows already what its camera sends. */
+async function startLearnt(t: ExecutionContext): Promise<{directory: string; camera: Camera; sluice: Sluice; url: string}> {
 	const directory = path.join(await mkdtemp(path.join(tmpdir(), 'sluice-')), 'pipelines')
 	await cp('pipelines', directory, {recursive: true})
 	const camera = await startCamera(t, small)
@@ -60,6 +61,11 @@ test.serial('a variant that does not start gives way, is told once, and is passe
 	const learning = view(t, url)
 	await learning.received(5)
 	learning.socket.close()
+	return {directory, camera, sluice, url}
+}
+
+test.serial('a variant that does not start gives way, is told once, and is passed over', async t => {
+	const {directory, camera, sluice, url} = await startLearnt(t)
 
 	// Each element is there, so it counts as available, as a hardware decoder whose device is broken.
 	const plain = await readFile(path.join(directory, 'jpeg.gst'), 'utf8')
@@ -96,14 +102,7 @@ test.serial('a better variant that fails beside the plain one is not noticed by 
 })
 
 test.serial('a variant that fails for many viewers at the same time is told once, and again when its file was saved', async t => {
-	const directory = path.join(await mkdtemp(path.join(tmpdir(), 'sluice-')), 'pipelines')
-	await cp('pipelines', directory, {recursive: true})
-	const camera = await startCamera(t, small)
-	const sluice = await startSluice(t, ['--pipelines', directory])
-	const url = sluice.stream({rtsp_url: camera.url('/h264')})
-	const learning = view(t, url)
-	await learning.received(5)
-	learning.socket.close()
+	const {directory, sluice, url} = await startLearnt(t)
 	const file = path.join(directory, 'jpeg.broken.gst')
 	const plain = await readFile(path.join(directory, 'jpeg.gst'), 'utf8')
 	const broken = plain.replace('@rank 0', '@rank 500\n# @codecs H264').replace('! videoconvert', '! identity error-after=1 ! videoconvert')
