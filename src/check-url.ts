@@ -1,7 +1,7 @@
 import {readFile} from 'node:fs/promises'
-import process from 'node:process'
 import {BFrameFinder} from './b-frames.js'
 import type {CameraSource} from './camera-source.js'
+import {monotonicMs} from './clock.js'
 import type {Config} from './config.js'
 import {asSluiceError} from './errors.js'
 import {isKeyFrame} from './h264.js'
@@ -107,7 +107,7 @@ async function play(launch: string, {source, config: {openTimeoutMs, frameTimeou
 				if ((codec === 'H264' || codec === 'H265') && caps['stream-format'] === 'byte-stream') finder = new BFrameFinder(codec)
 				const cpuBefore = cpuSeconds(worker.pid)
 				timer = setTimeout(() => {
-					const endMs = Number(process.hrtime.bigint()) / 1e6
+					const endMs = monotonicMs()
 					const seconds = (performance.now() - startedMs - firstFrameMs) / 1000
 					void Promise.all([cpuBefore, cpuSeconds(worker.pid)]).then(([before, after]) => {
 						const cores = before === undefined || after === undefined ? undefined : (after - before) / seconds

@@ -1,4 +1,4 @@
-import {asSluiceError} from './errors.js'
+import {asSluiceError, SluiceError} from './errors.js'
 import {HostChecker} from './host-check.js'
 import {inOrder} from './launch.js'
 import {createLog} from './log.js'
@@ -52,7 +52,9 @@ async function findingsOf(directory: string, name: string, checker: HostChecker)
 		return {findings: [code === 'template_invalid' ? detail : `${name}.gst: ${detail}`], broken: true}
 	}
 	const {template, findings} = examineTemplate(name, text)
-	const {missing, faults, warnings} = await checker.check(template, findings.length === 0)
+	const checked = await checker.check(template, findings.length === 0).catch(asSluiceError)
+	if (checked instanceof SluiceError) return {findings: [`${name}.gst: ${checked.detail}`], broken: true}
+	const {missing, faults, warnings} = checked
 	const ofFile = [...findings, ...faults, ...warnings]
 	const ofHost = missing.map(({element, message, ...place}) => ({...place, message: `${message} (${packageOf(element)})`}))
 	return {findings: inOrder([...ofFile, ...ofHost]).map(finding => findingText(name, finding)), broken: ofFile.length > 0}

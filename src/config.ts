@@ -142,7 +142,9 @@ export function readCommand(args: string[], environment: NodeJS.ProcessEnv): Com
 	const problems: string[] = []
 	const {flags, words} = readFlags(args, problems)
 	const [verb, ...templates] = words
-	if (verb !== undefined && verb !== 'check') problems.push(`${JSON.stringify(verb)} is no command and no flag; sluice --help lists both`)
+	// Not repeated, for it may hold a password.
+	if (words.some(word => /:\/\/|@/.test(word))) problems.push('a camera\'s URL is given as sluice check --url URL')
+	else if (verb !== undefined && verb !== 'check') problems.push(`${JSON.stringify(verb)} is no command and no flag; sluice --help lists both`)
 	if (flags.has('help')) return {print: helpText()}
 	if (flags.has('version')) return {print: version()}
 	const file = readFile(flags, environment, problems)

@@ -50,11 +50,6 @@ export class Credit {
 		this.#startedMs = now()
 	}
 
-	/** The link's own round trip, in milliseconds; undefined until the first answer. */
-	get roundTripMs(): number | undefined {
-		return this.#roundTripMs
-	}
-
 	/** Whether no ping was ever answered, and some should have been. */
 	get blind(): boolean {
 		return this.#roundTripMs === undefined && this.#now() - this.#startedMs > blindAfterMs
@@ -96,7 +91,7 @@ export class Credit {
 	/** @returns whether it was an answer that was waited for: frames may be allowed now that were not before */
 	onPong(payload: Buffer): boolean {
 		const id = payload.length === 4 ? payload.readUInt32BE() : undefined
-		const index = this.#unanswered.findIndex(ping => ping.id === id)
+		const index = this.#indexOf(id)
 		const ping = this.#unanswered[index]
 		if (!ping) return false
 		// Of several pings a viewer may answer the newest only, says RFC 6455.
@@ -111,6 +106,13 @@ export class Credit {
 		this.#frameMs += (busyMs - this.#frameMs) / 4
 		this.#lastAnswerMs = now
 		return true
+	}
+
+	/** Of the ping that was answered, -1 where there is none. While nothing was ever answered, the oldest stands for all. */
+	#indexOf(id: number | undefined): number {
+		const index = this.#unanswered.findIndex(ping => ping.id === id)
+		const oldest = this.#unanswered[0]?.id ?? Infinity
+		return index === -1 && this.blind && id !== undefined && id > oldest && id <= this.#lastId ? 0 : index
 	}
 
 	#hasRoomBehind(ageMs: number): boolean {
@@ -133,10 +135,10 @@ export class Credit {
 	}
 
 	#send(): void {
-		// A viewer that answers nothing is not remembered ping by ping.
-		if (this.blind) this.#unanswered.length = 0
 		this.#lastId = (this.#lastId + 1) % 2 ** 32
-		this.#unanswered.push({id: this.#lastId, sentMs: this.#now()})
+		// A viewer that answers nothing is not remembered ping by ping, but by the oldest: the link may be a very long one.
+		if (this.blind) this.#unanswered.length = 1
+		else this.#unanswered.push({id: this.#lastId, sentMs: this.#now()})
 		const payload = Buffer.allocUnsafe(4)
 		payload.writeUInt32BE(this.#lastId)
 		this.#ping(payload)

@@ -80,3 +80,8 @@ export function errorBody(error: SluiceError, unopenedUrl?: string): ErrorBody {
 export function asSluiceError(error: unknown): SluiceError {
 	return error instanceof SluiceError ? error : new SluiceError('internal_error', 'unexpected failure', {cause: error})
 }
+
+/** What anything thrown says of itself. */
+export function wordsOf(error: unknown): string {
+	return error instanceof Error ? error.message : String(error)
+}

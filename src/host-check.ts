@@ -1,4 +1,4 @@
-import {SluiceError} from './errors.js'
+import {SluiceError, wordsOf} from './errors.js'
 import {type ElementText, elementsOf, type Finding, inOrder, locate, nameOf, type Position, unfinishedQuotes} from './launch.js'
 import {fillTemplate, fillWithDefaults, type Template} from './template.js'
 import type {Worker} from './worker.js'
@@ -44,18 +44,24 @@ export class HostChecker {
 
 	/**
 	 * @param sound whether the header is; the whole is not built where it is not, for values may be missing
-	 * @throws SluiceError `shutting_down`
+	 * @throws SluiceError `shutting_down`, and `pipeline_failed` where no worker could be started, which says nothing of the template
 	 */
 	async check(template: Template, sound = true): Promise<HostCheck> {
 		if (this.#closed) throw new SluiceError('shutting_down', 'the server is shutting down')
 		const worker = this.#take()
+		try {
+			await worker.ready
+		} catch (error) {
+			await this.#drop(worker)
+			throw new SluiceError('pipeline_failed', wordsOf(error))
+		}
 		const examiner = new Examiner(worker)
 		const check = new Check(template, examiner)
 		try {
 			await check.run(sound)
 		} catch (error) {
 			// The worker crashed, or hangs.
-			check.faults.push({...check.at, message: error instanceof Error ? error.message : String(error)})
+			check.faults.push({...check.at, message: wordsOf(error)})
 			await this.#drop(worker)
 		} finally {
 			examiner.close()
@@ -208,11 +214,12 @@ class Examiner {
 	#failure: Promise<never>
 	#timer: NodeJS.Timeout | undefined
 
+	/** @param worker one that is ready */
 	constructor(worker: Worker) {
 		this.#worker = worker
 		this.#failure = new Promise((_, reject) => {
 			this.#timer = setTimeout(() => { reject(new Error(`GStreamer took longer than ${checkTimeoutMs / 1000} s`)) }, checkTimeoutMs)
-			void worker.exited.then(({code, signal, spawnError}) => { reject(new Error(spawnError ?? `GStreamer crashed (${signal ?? `exit code ${code ?? 'none'}`})`)) })
+			void worker.exited.then(({code, signal}) => { reject(new Error(`GStreamer crashed (${signal ?? `exit code ${code ?? 'none'}`})`)) })
 		})
 		this.#failure.catch(() => undefined)
 	}
@@ -221,8 +228,6 @@ class Examiner {
 	async examine(launch: string): Promise<Examined> {
 		// Nothing more is found out, and nothing wrong is told.
 		if (this.answers++ >= maxExaminations) return {src: false, sink: undefined}
-		// One that is never ready has ended, which the failure tells.
-		await Promise.race([this.#failure, this.#worker.ready.catch(() => this.#failure)])
 		const answer = new Promise<Examined>(resolve => {
 			this.#worker.onMessage = message => {
 				if (message.type === 'examined') resolve(message)

@@ -1,6 +1,8 @@
+import type {IncomingMessage} from 'node:http'
 import process from 'node:process'
 import {type Logger, pino} from 'pino'
 import pretty from 'pino-pretty'
+import type {SluiceError} from './errors.js'
 
 export type {Logger} from 'pino'
 
@@ -20,4 +22,14 @@ export function createLog(level: LogLevel): Logger {
 	return process.stderr.isTTY
 		? pino(options, pretty({destination: 2, sync: true, singleLine: true, translateTime: 'SYS:HH:MM:ss.l'}))
 		: pino(options, pino.destination({dest: 2, sync: true}))
+}
+
+/** A failure that a viewer is told. */
+export function logFailure(log: Logger, {code, detail, cause}: SluiceError): void {
+	log[code === 'internal_error' ? 'error' : 'warn']({code, detail, ...(cause !== undefined && {err: cause})}, 'failed')
+}
+
+/** How the log names who asks. */
+export function viewerName({socket}: IncomingMessage): string {
+	return `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? '?'}`
 }

@@ -9,6 +9,9 @@ import {Socket} from 'node:net'
 import process from 'node:process'
 import {Worker as Thread} from 'node:worker_threads'
 import type {Element, Pipeline} from 'gstreamer-superficial'
+import './compile-sooner.js'
+import {monotonicMs} from './clock.js'
+import {wordsOf} from './errors.js'
 import {framePipeFd, writeToPipe} from './frame-pipe.js'
 import {collectFrames} from './garbage.js'
 import {isKeyFrame} from './h264.js'
@@ -114,10 +117,6 @@ function examine(launch: string): Examined {
 	}
 }
 
-function wordsOf(error: unknown): string {
-	return error instanceof Error ? error.message : String(error)
-}
-
 function setSource(src: Element, {location, user, password}: {location: string; user?: string; password?: string}): void {
 	// A source that makes its own picture has none.
 	if (location !== '') src['location'] = location
@@ -148,11 +147,6 @@ function pullFrames(playing: Pipeline, sink: Element): void {
 		})
 	}
 	pull()
-}
-
-/** The same clock in every process of this machine. */
-function monotonicMs(): number {
-	return Number(process.hrtime.bigint()) / 1e6
 }
 
 type ReadFrame = Pick<Extract<FromWorker, {type: 'frame'}>, 'keyFrame' | 'data' | 'caps' | 'init'>

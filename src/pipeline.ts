@@ -1,6 +1,6 @@
 import {cameraFailure} from './camera-failure.js'
 import type {CameraSource} from './camera-source.js'
-import {SluiceError} from './errors.js'
+import {SluiceError, wordsOf} from './errors.js'
 import {maxFrameBytes} from './frame-pipe.js'
 import type {Logger} from './log.js'
 import {RateLimit} from './rate-limit.js'
@@ -17,7 +17,7 @@ const diagnosisTimeoutMs = 1000
 
 /** One sample of the appsink. */
 export interface Frame {
-	/** From 0, without gaps, as the appsink gave them. */
+	/** From 0, without gaps; a stream counts on where one pipeline follows another. */
 	sequence: number
 	/** When it was pulled: the system's monotonic clock, in milliseconds. */
 	timeMs: number
@@ -79,7 +79,7 @@ export class Pipeline {
 				worker.send({type: 'start', launch, source: {location, ...(user !== undefined && {user}), ...(password !== undefined && {password})}})
 				for (const changed of options.properties?.values() ?? []) this.set(changed)
 			},
-			(error: unknown) => { this.#fail(new SluiceError('pipeline_failed', error instanceof Error ? error.message : String(error))) }
+			(error: unknown) => { this.#fail(new SluiceError('pipeline_failed', wordsOf(error))) }
 		)
 		void worker.exited.then(exit => { this.#onExit(exit) })
 	}

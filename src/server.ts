@@ -10,7 +10,7 @@ import type {WebSocket} from 'ws'
 import {CodecMemory} from './codec-memory.js'
 import type {Config} from './config.js'
 import {asSluiceError, errorBody, SluiceError} from './errors.js'
-import type {Logger} from './log.js'
+import {logFailure, type Logger, viewerName} from './log.js'
 import {Metrics, type ViewerMeter} from './metrics.js'
 import {frameHeaders, imageType} from './outputs/frame-headers.js'
 import {MjpegOutput} from './outputs/mjpeg.js'
@@ -114,6 +114,8 @@ export class Server {
 			this.#http.once('error', reject)
 			this.#http.listen(port, host, () => {
 				this.#http.off('error', reject)
+				// A connection that could not be accepted, for want of descriptors say, is no reason to end.
+				this.#http.on('error', error => { this.#log.error({err: error}, 'the HTTP server failed') })
 				resolve()
 			})
 		})
@@ -191,7 +193,7 @@ export class Server {
 		return app
 	}
 
-	/** The edge: whatever was thrown becomes the error table's status and JSON here, and only here. */
+	/** The edge: whatever was thrown becomes the error table's status and JSON here; WHEP has its own. */
 	#answerErrors(): Middleware {
 		return async (context, next) => {
 			context.set(securityHeaders)
@@ -274,8 +276,7 @@ export class Server {
 		} catch (thrown) {
 			context.respond = !res.destroyed
 			if (res.destroyed) return
-			const {code, detail} = asSluiceError(thrown)
-			log.warn({code, detail}, 'failed')
+			logFailure(log, asSluiceError(thrown))
 			throw thrown
 		} finally {
 			this.#snapshots.delete(waiting)
@@ -338,8 +339,8 @@ export class Server {
 		})
 	}
 
-	#viewerLog({req: {socket}}: Context): Logger {
-		return this.#log.child({viewer: `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? '?'}`})
+	#viewerLog({req}: Context): Logger {
+		return this.#log.child({viewer: viewerName(req)})
 	}
 }
 

@@ -1,5 +1,6 @@
 import type {CameraSource} from './camera-source.js'
 import {SluiceError, type ErrorCode, asSluiceError} from './errors.js'
+import {KeptGroup} from './kept-group.js'
 import type {Logger} from './log.js'
 import type {Frame} from './pipeline.js'
 import {Playback, type PlaybackContext} from './playback.js'
@@ -13,7 +14,6 @@ const longestPauseMs = 5000
 const soundAfterMs = 10_000
 /** What is kept of coded video for late viewers, since the last key frame; a longer group is not kept at all. A viewer's place holds it, and a second more. */
 const maxKeptBytes = 6 * 1024 * 1024
-const maxKeptFrames = 1800
 
 /** Failures that another try does not mend: somebody has to change something first. */
 const finalFailures: readonly ErrorCode[] = ['camera_unauthorized', 'template_invalid', 'shutting_down', 'internal_error', 'bad_request']
@@ -66,8 +66,7 @@ export class Stream {
 	#properties = new Map<string, PropertyValue>()
 	#sequence = 0
 	/** The newest image, or the coded video since the last key frame. */
-	#kept: Frame[] = []
-	#keptBytes = 0
+	#kept = new KeptGroup<Frame>(maxKeptBytes)
 	/** Variants that did not start for this stream. */
 	#failed = new Set<string>()
 	/** When the loss began that is being retried; undefined while the stream is sound. */
@@ -111,10 +110,10 @@ export class Stream {
 	attach(subscriber: Subscriber): void {
 		clearTimeout(this.#linger)
 		this.#subscribers.add(subscriber)
-		if (this.#kept.length === 0 && this.#state !== 'starting') {
+		if (this.#kept.frames.length === 0 && this.#state !== 'starting') {
 			this.#patience.set(subscriber, setTimeout(() => { this.#disappoint(subscriber) }, this.#options.context.openTimeoutMs))
 		}
-		for (const frame of this.#kept) this.#give(subscriber, frame)
+		for (const frame of this.#kept.frames) this.#give(subscriber, frame)
 	}
 
 	detach(subscriber: Subscriber): void {
@@ -172,7 +171,7 @@ export class Stream {
 		}
 		// A restarted pipeline counts from 0 again.
 		const frame = {...raw, sequence: this.#sequence++}
-		this.#keep(frame)
+		if (this.#options.shared) this.#kept.add(frame)
 		for (const timer of this.#patience.values()) clearTimeout(timer)
 		this.#patience.clear()
 		// Whoever is attached meanwhile was given this frame already.
@@ -189,20 +188,6 @@ export class Stream {
 		const last = this.#state === 'retrying' ? this.#lastFailure : undefined
 		this.detach(subscriber)
 		subscriber.onFailure(last ?? new SluiceError('camera_timeout', `no picture within ${openTimeoutMs / 1000} s`))
-	}
-
-	#keep(frame: Frame): void {
-		if (!this.#options.shared) return
-		if (frame.keyFrame) {
-			this.#kept = [frame]
-			this.#keptBytes = frame.data.byteLength
-			return
-		}
-		// Without its beginning a group is of no use.
-		if (this.#kept.length === 0) return
-		this.#keptBytes += frame.data.byteLength
-		if (this.#keptBytes > maxKeptBytes || this.#kept.length >= maxKeptFrames) this.#kept = []
-		else this.#kept.push(frame)
 	}
 
 	#onFailure(error: SluiceError): void {
@@ -225,7 +210,7 @@ export class Stream {
 		log.warn({code: error.code, detail: error.detail, retry: this.#retries, pauseMs: Math.round(pauseMs)}, 'retrying')
 		onRetry?.()
 		if (this.#state === 'playing') {
-			this.#kept = []
+			this.#kept.clear()
 			this.#deadline = setTimeout(() => { this.#giveUp() }, leftMs)
 		}
 		this.#state = 'retrying'
@@ -267,7 +252,7 @@ export class Stream {
 		if (this.over) return
 		this.#state = state
 		if (state === 'closed') this.#subscribers.clear()
-		this.#kept = []
+		this.#kept.clear()
 		for (const timer of [this.#retry, this.#deadline, this.#linger, ...this.#patience.values()]) clearTimeout(timer)
 		this.#patience.clear()
 		this.#track(this.#playback)

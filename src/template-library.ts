@@ -232,7 +232,10 @@ export class TemplateLibrary {
 			// Without an earlier version there is nothing to fall back to, and the viewer hears the parser's words.
 			if (!lastGood) return {stamp, good: template, problem: undefined, check: undefined, available: undefined, failed: undefined}
 			const check = this.#withChecker(async checker => checker.check(template))
-			const {missing, faults} = await check
+			const found = await check.catch(() => undefined)
+			// No worker could be started: the next viewer has the file looked at again.
+			if (!found) return {stamp: '', good: lastGood, problem: known?.problem, ...rest}
+			const {missing, faults} = found
 			const [first] = inOrder([...faults, ...missing])
 			if (!first) return {stamp, good: template, problem: undefined, check, available: true, failed: undefined}
 			return {stamp, good: lastGood, problem: new SluiceError('template_invalid', findingText(name, first)), ...rest}

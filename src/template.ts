@@ -75,7 +75,7 @@ const adaptivePattern = /^([a-z][a-z\d_]*)=([\w-]+)\.([\w-]+)\s+(-?\d{1,7})\s*$/
 const numberPattern = /^-?\d{1,10}(?:\.\d{1,6})?$/
 
 /**
- * Reads a template afresh, so that an edit serves the next connection.
+ * Reads a template afresh. The server's viewers get theirs from the library, which keeps the last good version.
  * @throws SluiceError `bad_request`, `not_found`, `template_invalid`
  */
 export async function readTemplate(directory: string, name: string): Promise<Template> {

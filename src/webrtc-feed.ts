@@ -1,9 +1,9 @@
-import process from 'node:process'
+import {monotonicMs} from './clock.js'
+import {KeptGroup} from './kept-group.js'
 import type {SessionCounters} from './webrtc-messages.js'
 
 /** What is kept since the last key frame; a longer group is not kept at all. */
 const maxKeptBytes = 16 * 1024 * 1024
-const maxKeptFrames = 1800
 /** Replays leave at this pace: 40 Mbit/s. A burst of all at once overflows a receiver's socket, and what is lost is lost. */
 const replayBytesPerMs = 5000
 const replayStepMs = 5
@@ -33,50 +33,37 @@ export interface CodedFrame {
  */
 export class Source {
 	#feeds = new Set<Feed>()
-	#kept: CodedFrame[] = []
-	#keptBytes = 0
-	#needsKeyFrame = true
+	#kept = new KeptGroup<CodedFrame>(maxKeptBytes)
 
 	get kept(): readonly CodedFrame[] {
-		return this.#kept
+		return this.#kept.frames
 	}
 
-	/** @param fresh whether frames before it are missing: then it is of use only as a key frame */
-	add(frame: CodedFrame, fresh: boolean): void {
-		if (fresh) {
-			this.#needsKeyFrame = true
-			this.#clear()
-		}
-		if (frame.keyFrame) {
-			this.#needsKeyFrame = false
-			this.#clear()
-		}
-		if (this.#needsKeyFrame) return
-		this.#keep(frame)
+	/** Whether it holds nothing that anybody needs. */
+	get unused(): boolean {
+		return this.#feeds.size === 0 && this.kept.length === 0
+	}
+
+	/** Where frames are missing, the next one has to be a key frame. */
+	add(frame: CodedFrame): void {
+		this.#kept.add(frame)
 		for (const feed of this.#feeds) feed.offer(frame)
 	}
 
-	attach(feed: Feed): void {
+	/** @param nowMs the clock of the frames */
+	attach(feed: Feed, nowMs = monotonicMs()): void {
 		this.#feeds.add(feed)
-		feed.replay(this.#kept)
+		if (!isStale(this.kept, nowMs)) feed.replay(this.kept)
 	}
 
 	detach(feed: Feed): void {
 		this.#feeds.delete(feed)
 	}
+}
 
-	#keep(frame: CodedFrame): void {
-		// Without its beginning a group is of no use.
-		if (!frame.keyFrame && this.#kept.length === 0) return
-		this.#kept.push(frame)
-		this.#keptBytes += frame.data.byteLength
-		if (this.#keptBytes > maxKeptBytes || this.#kept.length > maxKeptFrames) this.#clear()
-	}
-
-	#clear(): void {
-		this.#kept = []
-		this.#keptBytes = 0
-	}
+function isStale(kept: readonly CodedFrame[], nowMs: number): boolean {
+	const newest = kept.at(-1)
+	return newest !== undefined && nowMs - newest.timeMs > staleMs
 }
 
 /** Hands an access unit to the transport, with its RTP timestamp in milliseconds. */
@@ -144,11 +131,13 @@ export class Feed {
 	/**
 	 * The viewer asks for a key frame.
 	 * @param nowMs the clock of the frames
-	 * @returns false where it was answered just now, and has to wait, or where there is nothing fresh
+	 * @returns whether the camera's next key frame is worth asking for: false where the viewer was answered just now, and has to wait, or
+	 *   where the camera is lost
 	 */
-	refresh(kept: readonly CodedFrame[], nowMs = Number(process.hrtime.bigint()) / 1e6): boolean {
+	refresh(kept: readonly CodedFrame[], nowMs = monotonicMs()): boolean {
 		this.counters.asked++
-		if (nowMs - (kept.at(-1)?.timeMs ?? 0) > staleMs) return false
+		if (kept.length === 0) return true
+		if (isStale(kept, nowMs)) return false
 		const sinceMs = performance.now() - this.#replayedMs
 		if (this.#waiting.length > 0 || sinceMs < this.#askAgainMs) return false
 		this.#askAgainMs = sinceMs > contentAfterMs ? askAgainMs : Math.min(longestAskAgainMs, this.#askAgainMs * 2)

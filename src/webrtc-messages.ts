@@ -1,8 +1,8 @@
 /** What the server and the WebRTC worker say to each other, over Node's IPC channel; frames go on a pipe, see frame-pipe.ts. */
 
 export type ToWebRtcWorker =
-	/** Sent once, to a worker that said `ready`: the UDP port for all viewers, 0 for a free one, and the address if not every one. */
-	| {type: 'listen'; address: string | undefined; port: number}
+	/** Sent once, to a worker that said `ready`: the UDP port for all viewers, 0 for a free one, and the address. */
+	| {type: 'listen'; address: string; port: number}
 	/** Opens a viewer's peer connection. `offer` is that of `engineOffer()`. Answered by `answer` or `closed`. */
 	| {type: 'open'; session: string; source: number; offer: string; mid: string; payloadType: number; fmtp: string; ssrc: number; playoutDelayId: number | undefined}
 	| {type: 'close'; session: string}
@@ -11,8 +11,8 @@ export type ToWebRtcWorker =
 
 /** On the frame pipe, in one order. */
 export type OnWebRtcPipe =
-	/** One access unit of a source, once for all of its viewers. `fresh` is the first of a stream that was interrupted. */
-	| {type: 'frame'; source: number; timeMs: number; keyFrame: boolean; fresh: boolean; data: Uint8Array}
+	/** One access unit of a source, once for all of its viewers. Behind missing ones the first is a key frame. */
+	| {type: 'frame'; source: number; timeMs: number; keyFrame: boolean; data: Uint8Array}
 	/** The source has no viewers any more: no frame of it follows. */
 	| {type: 'forget'; source: number; data?: Uint8Array}
 
@@ -28,8 +28,8 @@ export type FromWebRtcWorker =
 	| {type: 'answer'; session: string; sdp: string}
 	/** Media flow from now on. */
 	| {type: 'connected'; session: string}
-	/** The session is over: the viewer left, was lost, never came, or `close` was received. Sent once for each that was opened. */
-	| {type: 'closed'; session: string; reason: string; counters: SessionCounters}
+	/** The session is over: the offer was refused, the viewer left, was lost, never came, or `close` was received. Sent once for each that was opened. */
+	| {type: 'closed'; session: string; reason: string; refused: boolean; counters: SessionCounters}
 	/** What was sent to all viewers since the last such message: once a second, where there is anything to tell. */
 	| ({type: 'counted'} & FrameCounts)
 	/** A viewer lost its picture; a new key frame of the camera's would help. */

@@ -17,6 +17,8 @@ export interface WebRtcSourceOptions {
 	send: (frame: Extract<OnWebRtcPipe, {type: 'frame'}>) => boolean
 	/** Asks the stream's encoder for a key frame. */
 	requestKeyFrame: () => void
+	/** So many frames never reach a viewer. */
+	onDropped: (frames: number) => void
 	/** Called when nobody holds the source any more. */
 	onUnused: () => void
 }
@@ -32,8 +34,6 @@ export class WebRtcSource {
 	readonly verdict: Promise<'plays' | 'b-frames'>
 	/** Told of B-frames that came after the verdict. */
 	readonly onBFrames = new Set<() => void>()
-	/** Frames that never reached the worker. */
-	dropped = 0
 	#options: WebRtcSourceOptions
 	#holders = 0
 	#requestedMs = -Infinity
@@ -46,8 +46,6 @@ export class WebRtcSource {
 	#lastSequence = -1
 	#lastCaps: Frame['caps'] | undefined
 	#needsKeyFrame = true
-	/** Whether frames are missing before the next one. */
-	#fresh = true
 
 	constructor(options: WebRtcSourceOptions) {
 		this.id = options.id
@@ -86,18 +84,25 @@ export class WebRtcSource {
 		if (frame.caps !== this.#lastCaps) {
 			this.#lastCaps = frame.caps
 			this.#needsKeyFrame = true
-			this.#fresh = true
+			this.#judgeAnew()
 		}
 		this.#judge(frame)
 		if (this.#needsKeyFrame && !frame.keyFrame) {
-			this.dropped++
+			this.#options.onDropped(this.#holders)
 			return
 		}
 		const {timeMs, keyFrame, data} = frame
-		const taken = this.#options.send({type: 'frame', source: this.id, timeMs, keyFrame, fresh: this.#fresh, data})
+		const taken = this.#options.send({type: 'frame', source: this.id, timeMs, keyFrame, data})
 		this.#needsKeyFrame = !taken
-		this.#fresh = !taken
-		if (!taken) this.dropped++
+		if (!taken) this.#options.onDropped(this.#holders)
+	}
+
+	/** The camera may have been set to another profile meanwhile. */
+	#judgeAnew(): void {
+		if (!this.#decided) return
+		this.#finder = new BFrameFinder('H264')
+		// The first one of a source is looked at more closely.
+		this.#frames = 1
 	}
 
 	#judge({caps, data}: Frame): void {

@@ -11,6 +11,8 @@ import {isIP, Socket} from 'node:net'
 import process from 'node:process'
 import {Worker as Thread} from 'node:worker_threads'
 import type * as NodeDataChannel from 'node-datachannel'
+import './compile-sooner.js'
+import {wordsOf} from './errors.js'
 import {framePipeFd, PipeReader} from './frame-pipe.js'
 import {Budget} from './rate-limit.js'
 import {asksForKeyFrame, packetsAskedFor} from './rtcp.js'
@@ -54,12 +56,12 @@ function send(message: FromWebRtcWorker): void {
 	})
 }
 
-function shutdown(exitCode: number): void {
+function shutdown(exitCode: number, reason = 'the server is shutting down'): void {
 	if (stopping) return
 	stopping = true
 	// The library may block this thread. Another thread does not wait for it.
 	new Thread(`setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${stopTimeoutMs})`, {eval: true}).unref()
-	for (const session of sessions.values()) session.close('the server is shutting down')
+	for (const session of sessions.values()) session.close(reason)
 	try {
 		library?.cleanup()
 	} catch (error) {
@@ -78,6 +80,7 @@ class Session {
 	/** Held here, for the library does not hold its JavaScript objects. */
 	#handlers: NodeDataChannel.MediaHandler[]
 	#config: NodeDataChannel.RtpPacketizationConfig
+	#sourceId: number
 	#source: Source
 	#feed: Feed
 	/** The library answers each question itself; this only counts, and ends the session of who asks without end. */
@@ -107,9 +110,10 @@ class Session {
 		this.#handlers = [packetizer, new ndc.RtcpSrReporter(this.#config), new ndc.RtcpNackResponder(resendPackets)]
 		for (const handler of this.#handlers.slice(1)) packetizer.addToChain(handler)
 		this.#track.setMediaHandler(packetizer)
+		this.#sourceId = source
 		this.#source = sourceOf(source)
 		this.#feed = new Feed((data, timestampMs) => { this.#write(data, timestampMs) })
-		this.#watch(source)
+		this.#watch()
 	}
 
 	/** @throws Error in the library's words */
@@ -127,23 +131,26 @@ class Session {
 		this.#told = {sent, bytes, dropped}
 	}
 
-	close(reason: string): void {
+	/** @param refused whether the library did not take the offer */
+	close(reason: string, refused = false): void {
 		if (this.#closed) return
 		this.#closed = true
-		this.count(unreported)
 		clearTimeout(this.#timer)
 		sessions.delete(this.#id)
 		this.#source.detach(this.#feed)
+		// The server may have said already that no frame of it follows.
+		if (this.#source.unused) sources.delete(this.#sourceId)
 		this.#feed.close()
+		this.count(unreported)
 		const counters: SessionCounters = this.#feed.counters
-		send({type: 'closed', session: this.#id, reason, counters})
+		send({type: 'closed', session: this.#id, reason, refused, counters})
 		// The library holds the track's callbacks, and with them this session and its pictures, until the track is closed itself.
 		this.#track.close()
 		this.#connection.close()
 		this.#handlers = []
 	}
 
-	#watch(source: number): void {
+	#watch(): void {
 		this.#connection.onGatheringStateChange(state => {
 			const description = state === 'complete' && this.#connection.localDescription()
 			if (!description || this.#answered || this.#closed) return
@@ -172,7 +179,7 @@ class Session {
 				return
 			}
 			if (!asksForKeyFrame(message)) return
-			if (this.#feed.refresh(this.#source.kept)) send({type: 'key-frame-wanted', source})
+			if (this.#feed.refresh(this.#source.kept)) send({type: 'key-frame-wanted', source: this.#sourceId})
 		})
 	}
 
@@ -214,17 +221,17 @@ function open(ndc: Library, message: Open): void {
 		session.start(message.offer)
 	} catch (error) {
 		const session = sessions.get(message.session)
-		if (session) session.close(wordsOf(error))
+		if (session) session.close(wordsOf(error), true)
 		else {
 			connection.close()
-			send({type: 'closed', session: message.session, reason: wordsOf(error), counters: {sent: 0, bytes: 0, dropped: 0, asked: 0, replays: 0}})
+			send({type: 'closed', session: message.session, reason: wordsOf(error), refused: true, counters: {sent: 0, bytes: 0, dropped: 0, asked: 0, replays: 0}})
 		}
 	}
 }
 
 /** The library says nothing of a port that it cannot have, so this tries; and it knows no port 0. */
-async function listen(host: string | undefined, wanted: number): Promise<void> {
-	const every = host === undefined || host === '0.0.0.0' || host === '::'
+async function listen(host: string, wanted: number): Promise<void> {
+	const every = host === '0.0.0.0' || host === '::'
 	try {
 		bindAddress = every ? undefined : isIP(host) === 0 ? (await lookup(host)).address : host
 		const socket = createSocket({type: bindAddress !== undefined && isIP(bindAddress) === 6 ? 'udp6' : 'udp4'})
@@ -245,14 +252,11 @@ function reportCounts(): void {
 	unreported = {frames: 0, bytes: 0, dropped: 0}
 	for (const session of sessions.values()) session.count(counted)
 	if (process.memoryUsage.rss() > maxMemoryBytes) {
-		console.error(`more than ${maxMemoryBytes / 2 ** 20} MB of memory`)
-		shutdown(1)
+		const reason = `more than ${maxMemoryBytes / 2 ** 20} MB of memory`
+		console.error(reason)
+		shutdown(1, reason)
 	}
 	if (counted.frames + counted.dropped > 0) send({type: 'counted', ...counted})
-}
-
-function wordsOf(error: unknown): string {
-	return error instanceof Error ? error.message : String(error)
 }
 
 function onMessage(ndc: Library, message: ToWebRtcWorker): void {
@@ -267,8 +271,8 @@ function onPipeMessage(message: OnWebRtcPipe): void {
 		sources.delete(message.source)
 		return
 	}
-	const {source, timeMs, keyFrame, fresh, data} = message
-	sourceOf(source).add({timeMs, keyFrame, data: Buffer.from(data.buffer, data.byteOffset, data.byteLength)}, fresh)
+	const {source, timeMs, keyFrame, data} = message
+	sourceOf(source).add({timeMs, keyFrame, data: Buffer.from(data.buffer, data.byteOffset, data.byteLength)})
 }
 
 const framePipe = new Socket({fd: framePipeFd, readable: true, writable: false})
@@ -283,7 +287,7 @@ process.on('SIGINT', () => undefined)
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
 	process.on(event, (error: unknown) => {
 		console.error(error)
-		shutdown(1)
+		shutdown(1, 'the WebRTC worker crashed')
 	})
 }
 
@@ -295,6 +299,5 @@ try {
 	send({type: 'ready'})
 } catch (error) {
 	send({type: 'unavailable', message: wordsOf(error).split('\n', 1)[0] ?? ''})
-	process.exitCode = 1
 	process.disconnect()
 }

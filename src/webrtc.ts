@@ -1,5 +1,5 @@
 import {randomInt} from 'node:crypto'
-import {SluiceError} from './errors.js'
+import {SluiceError, wordsOf} from './errors.js'
 import type {Logger} from './log.js'
 import {engineOffer, type EngineAnswer, type Offer, readEngineAnswer} from './sdp.js'
 import type {FrameCounts, FromWebRtcWorker, OnWebRtcPipe, SessionCounters, ToWebRtcWorker} from './webrtc-messages.js'
@@ -25,7 +25,7 @@ export interface WebRtcOptions {
 	host: string
 	/** 0 takes a free one. */
 	port: number
-	/** Told about once a second what was sent to viewers meanwhile. */
+	/** Told about once a second what was sent to viewers meanwhile, and at once what cannot be. */
 	onCounted: (counts: FrameCounts) => void
 	log: Logger
 }
@@ -54,6 +54,8 @@ export class WebRtc {
 	#engine: WebRtcEngine | undefined
 	/** Why there is none on this host. */
 	#unavailable: string | undefined
+	/** Why the last one ended. */
+	#lastFailure = ''
 	#crashes = 0
 	#restart: NodeJS.Timeout | undefined
 	#closed = false
@@ -69,7 +71,7 @@ export class WebRtc {
 	engine(): WebRtcEngine {
 		if (this.#closed) throw new SluiceError('shutting_down', 'the server is shutting down')
 		if (this.#unavailable !== undefined) throw new SluiceError('webrtc_unavailable', `node-datachannel cannot be loaded: ${this.#unavailable}`)
-		if (this.#restart) throw new SluiceError('webrtc_failed', 'the WebRTC worker has crashed, and is started again in a moment')
+		if (this.#restart) throw new SluiceError('webrtc_failed', `the WebRTC worker is started again in a moment: ${this.#lastFailure}`)
 		return this.#engine ?? this.#start()
 	}
 
@@ -92,6 +94,7 @@ export class WebRtc {
 				log.error({reason}, 'no WebRTC on this host')
 				return
 			}
+			this.#lastFailure = reason
 			this.#crashes = performance.now() - startedMs > soundAfterMs ? 1 : this.#crashes + 1
 			const pauseMs = this.#crashes === 1 ? 0 : Math.min(longestPauseMs, firstPauseMs * 2 ** (this.#crashes - 2))
 			log.error({reason, pauseMs}, 'WebRTC worker failed')
@@ -138,8 +141,10 @@ export class WebRtcEngine {
 	#nextSource = 0
 	#queuedBytes = 0
 	#failure: {reason: string; unavailable: boolean} | undefined
+	#onCounted: (counts: FrameCounts) => void
 
 	constructor({path, host, port, onCounted, log}: WebRtcOptions) {
+		this.#onCounted = onCounted
 		this.#worker = new Worker(path, log)
 		const worker = this.#worker
 		this.#listening = new Promise((resolve, reject) => {
@@ -159,7 +164,7 @@ export class WebRtcEngine {
 					worker.send({type: 'listen', address: host, port})
 					timer = setTimeout(() => { this.#fail('the worker did not listen in time') }, listenTimeoutMs)
 				},
-				(error: unknown) => { this.#fail(error instanceof Error ? error.message : String(error)) }
+				(error: unknown) => { this.#fail(wordsOf(error)) }
 			)
 			void worker.exited.then(() => {
 				clearTimeout(timer)
@@ -169,12 +174,14 @@ export class WebRtcEngine {
 		// Whoever opens a session hears of it.
 		this.#listening.catch(() => undefined)
 		this.ended = worker.exited.then(({code, signal, expected, spawnError}) => {
+			// A failure ends the worker by the same close() as a stop does.
+			const asked = expected && !this.#failure
 			this.#failure ??= {reason: spawnError ?? `the worker died: ${signal ?? `exit code ${code ?? 'none'}`}`, unavailable: false}
 			for (const {reject} of this.#opening.values()) reject(this.#error())
 			this.#opening.clear()
 			for (const {onClosed} of this.#peers.values()) onClosed(this.#failure.reason, {sent: 0, bytes: 0, dropped: 0, asked: 0, replays: 0})
 			this.#peers.clear()
-			return {expected: expected && !this.#failure.unavailable, ...this.#failure}
+			return {expected: asked, ...this.#failure}
 		})
 	}
 
@@ -188,6 +195,7 @@ export class WebRtcEngine {
 			id: this.#nextSource++,
 			send: frame => this.#sendFrame(frame),
 			requestKeyFrame: () => { stream.requestKeyFrame() },
+			onDropped: dropped => { this.#onCounted({frames: 0, bytes: 0, dropped}) },
 			onUnused: () => {
 				this.#sources.delete(stream)
 				this.#worker.sendOnPipe({type: 'forget', source: source.id})
@@ -199,10 +207,12 @@ export class WebRtcEngine {
 
 	/**
 	 * Opens a peer connection that gets the frames of a source.
+	 * @param signal ends the wait for the worker's start, with its reason
 	 * @throws SluiceError `webrtc_failed`, `webrtc_unavailable`, and `bad_request` where the library refuses the offer
 	 */
-	async open(session: string, offer: Offer, source: WebRtcSource, listener: PeerListener): Promise<Peer> {
+	async open(session: string, offer: Offer, source: WebRtcSource, listener: PeerListener, signal: AbortSignal): Promise<Peer> {
 		const port = await this.#listening
+		signal.throwIfAborted()
 		const {mid, payloadType, fmtp, playoutDelayId} = offer
 		const ssrc = randomInt(1, 2 ** 32)
 		const sdp = await new Promise<string>((resolve, reject) => {
@@ -242,8 +252,8 @@ export class WebRtcEngine {
 		else if (message.type === 'key-frame-wanted') [...this.#sources.values()].find(({id}) => id === message.source)?.requestKeyFrame()
 		else if (message.type === 'connected') this.#peers.get(message.session)?.onConnected()
 		else if (message.type === 'closed') {
-			// One that was never answered was refused.
-			this.#opening.get(message.session)?.reject(new SluiceError('bad_request', `the offer was refused: ${message.reason}`))
+			const {refused, reason} = message
+			this.#opening.get(message.session)?.reject(refused ? new SluiceError('bad_request', `the offer was refused: ${reason}`) : new SluiceError('webrtc_failed', reason))
 			const listener = this.#peers.get(message.session)
 			this.#peers.delete(message.session)
 			listener?.onClosed(message.reason, message.counters)

@@ -1,7 +1,7 @@
 import {type ChildProcess, fork} from 'node:child_process'
-import {once} from 'node:events'
 import process from 'node:process'
 import type {Duplex, Readable} from 'node:stream'
+import './compile-sooner.js'
 import {framePipeFd, type PipeMessage, PipeReader, writeToPipe} from './frame-pipe.js'
 import {collectFrames} from './garbage.js'
 import type {Logger} from './log.js'
@@ -75,14 +75,11 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 		return this.#child.pid
 	}
 
-	/**
-	 * @param done called when the message was written to the channel, or cannot be
-	 * @returns false where the worker is gone already, which `exited` tells too
-	 */
-	send(message: To | {type: 'stop'}, done: () => void = () => undefined): boolean {
+	/** @returns false where the worker is gone already, which `exited` tells too */
+	send(message: To | {type: 'stop'}): boolean {
 		if (!this.#child.connected) return false
 		// The callback takes the error that would be thrown as an event otherwise; the exit says what happened.
-		this.#child.send(message, done)
+		this.#child.send(message, () => undefined)
 		return true
 	}
 
@@ -138,7 +135,11 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 	}
 
 	async #watchReady(): Promise<void> {
-		const lastWords = this.#child.stderr && once(this.#child.stderr, 'close')
+		const {stderr} = this.#child
+		const lastWords = new Promise<void>(resolve => {
+			if (stderr) stderr.once('close', resolve).on('error', () => undefined)
+			else resolve()
+		})
 		return new Promise<void>((resolve, reject) => {
 			const timer = setTimeout(() => {
 				reject(new Error(`the worker was not ready after ${readyTimeoutMs / 1000} s`))

@@ -60,6 +60,8 @@ for (const [args, environment, expected] of [
 	[['--prot', '1'], {}, ['--prot is unknown; sluice --help lists the flags', '"1" is no command and no flag; sluice --help lists both']],
 	[['-x'], {}, ['-x is unknown; sluice --help lists the flags']],
 	[['8000'], {}, ['"8000" is no command and no flag; sluice --help lists both']],
+	[['rtsp://admin:secret@cam/1'], {}, ['a camera\'s URL is given as sluice check --url URL']],
+	[['check', 'rtsp://admin:secret@cam/1'], {}, ['a camera\'s URL is given as sluice check --url URL']],
 	[['--host', 'a b'], {}, ['--host must be an address or a host name, not "a b"']],
 	[['--open-timeout', 'soon'], {}, ['--open-timeout must be a number from 0.5 to 300, not "soon"']],
 	[['--log-level', 'loud'], {}, ['--log-level must be one of silent, error, warn, info, debug, not "loud"']],

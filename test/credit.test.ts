@@ -138,6 +138,13 @@ test('a viewer whose pings are never answered gets every frame after a second, a
 	t.true(rateOf(seen, 1100, 20_000) >= 29.5)
 })
 
+test('a round trip that is longer than the wait for answers is found out too', t => {
+	const {seen} = simulate({roundTripMs: 1500, bytesPerSecond: 2e6}, {seconds: 60})
+	// Without pacing it would be 36 s.
+	t.true(worstAge(seen, 20_000) < 3000, `${worstAge(seen, 20_000)} ms`)
+	t.true(rateOf(seen, 20_000, 60_000) > 8)
+})
+
 test('answers that come twice, or that nobody waits for, give no credit', t => {
 	const slow = {roundTripMs: 1, bytesPerSecond: 2e6}
 	const honest = simulate(slow)

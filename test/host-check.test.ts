@@ -29,6 +29,12 @@ test.serial('templates share a worker until one crashes it, which is told of tha
 	await t.throwsAsync(checker.check(template('fine')), {message: /shutting down/})
 })
 
+test.serial('a worker that does not start says nothing of a template', async t => {
+	const checker = new HostChecker(() => new Worker('test/workers/dies-at-start.mjs', createLog('silent')))
+	await t.throwsAsync(checker.check(template('fine')), {message: /the worker ended before it was ready .*libgstreamer/})
+	await checker.close()
+})
+
 /** So many properties that a worker is replaced when it was asked about them. */
 const long = parseTemplate('own', `camera name=src ! nosuch ! queue ${'a=1 '.repeat(250)} ! appsink name=sink max-buffers=1 drop=true\n`)
 

@@ -422,6 +422,12 @@ test.serial('a WebRTC worker that hangs is killed, and its viewers are told', as
 	const answer = await offer(`${http}/whep?${new URLSearchParams({rtsp_url: camera.url('/h264')}).toString()}`, chromiumOffer)
 	t.is(answer.status, 503)
 	t.like(answer.problem, {code: 'webrtc_failed', detail: 'the worker did not answer'})
+	// It failed, though it was the server that ended it: another one is started, once its process is gone.
+	const url = `${http}/whep?${new URLSearchParams({rtsp_url: camera.url('/h264')}).toString()}`
+	const again = await offer(url, chromiumOffer)
+	t.is(again.problem['code'], 'webrtc_failed')
+	const third = await offer(url, chromiumOffer)
+	t.is(third.problem['detail'], 'the WebRTC worker is started again in a moment: the worker did not answer')
 })
 
 test.serial('hostile offers end in 4xx, and leave nothing running', async t => {

@@ -1,4 +1,4 @@
-import process from 'node:process'
+import {monotonicMs} from '../clock.js'
 import type {Frame} from '../pipeline.js'
 
 /** How far the wall clock is ahead of the monotonic one, as far as is known. */
@@ -9,7 +9,7 @@ let leadMs = -Infinity
  * against each other by up to one. So the largest lead that was seen holds, unless the wall clock was set back.
  */
 function wallClockMs(timeMs: number): number {
-	const seenMs = Date.now() - Number(process.hrtime.bigint()) / 1e6
+	const seenMs = Date.now() - monotonicMs()
 	if (seenMs > leadMs || seenMs < leadMs - 2) leadMs = seenMs
 	return timeMs + leadMs
 }

@@ -1,7 +1,7 @@
 import type {ServerResponse} from 'node:http'
 import {Adaptive} from '../adaptive.js'
 import {asSluiceError, SluiceError} from '../errors.js'
-import type {Logger} from '../log.js'
+import {logFailure, type Logger} from '../log.js'
 import type {ViewerMeter} from '../metrics.js'
 import type {Frame} from '../pipeline.js'
 import type {Stream, Subscriber} from '../stream.js'
@@ -123,8 +123,7 @@ export class MjpegOutput {
 
 	#fail(error: SluiceError): void {
 		if (this.#gone) return
-		const level = error.code === 'internal_error' ? 'error' : 'warn'
-		this.#options.log[level]({code: error.code, detail: error.detail, ...(error.cause !== undefined && {err: error.cause})}, 'failed')
+		logFailure(this.#options.log, error)
 		// What comes before the first picture is counted where it is answered.
 		if (this.#response.headersSent) {
 			this.#options.meter.failed(error.code)

@@ -1,4 +1,4 @@
-import process from 'node:process'
+import {monotonicMs} from '../clock.js'
 import {SluiceError} from '../errors.js'
 import type {Logger} from '../log.js'
 import type {Frame} from '../pipeline.js'
@@ -22,7 +22,7 @@ export interface SnapshotOptions {
  * @throws SluiceError every failure of a stream's, and `camera_timeout`
  */
 export async function takeSnapshot({request, maxAgeMs, timeoutMs, signal, streams, log}: SnapshotOptions): Promise<Frame> {
-	const oldestMs = Number(process.hrtime.bigint()) / 1e6 - maxAgeMs
+	const oldestMs = monotonicMs() - maxAgeMs
 	let stream: Stream | undefined
 	let subscriber: Subscriber | undefined
 	let timer: NodeJS.Timeout | undefined

@@ -1,6 +1,6 @@
 import type {WebSocket} from 'ws'
 import {asSluiceError, errorBody, type SluiceError} from '../errors.js'
-import type {Logger} from '../log.js'
+import {logFailure, type Logger} from '../log.js'
 import type {Socket} from 'node:net'
 import {Adaptive} from '../adaptive.js'
 import {codecString} from '../codec-string.js'
@@ -52,6 +52,7 @@ export class WebSocketOutput {
 	#credit: Credit
 	#viewer: Viewer | undefined
 	#adaptive: Adaptive | undefined
+	#heartbeat: NodeJS.Timeout | undefined
 	#gone = false
 	#lastHeardMs = performance.now()
 	#openedMs = performance.now()
@@ -130,8 +131,7 @@ export class WebSocketOutput {
 
 	#fail(error: SluiceError, unopenedUrl?: string): void {
 		if (this.#gone) return
-		const level = error.code === 'internal_error' ? 'error' : 'warn'
-		this.#log[level]({code: error.code, detail: error.detail, ...(error.cause !== undefined && {err: error.cause})}, 'failed')
+		logFailure(this.#log, error)
 		this.#options.meter.failed(error.code)
 		// A viewer that cannot take this message does not take the closing handshake either, which has its own timeout.
 		this.#socket.send(JSON.stringify(errorBody(error, unopenedUrl)), () => undefined)
@@ -154,6 +154,7 @@ export class WebSocketOutput {
 
 	#onClose(code: number): void {
 		this.#leave()
+		clearInterval(this.#heartbeat)
 		const {sent = 0, dropped = 0} = this.#viewer ?? {}
 		this.#log.info({closeCode: code, seconds: Math.round((performance.now() - this.#openedMs) / 1000), sent, dropped}, 'viewer gone')
 	}
@@ -186,7 +187,7 @@ export class WebSocketOutput {
 			if (!this.#gone && socket.bufferedAmount < webSocketOptions.maxPayload) socket.pong(data, undefined, () => undefined)
 		})
 		socket.on('error', error => { this.#log.info({reason: error.message}, 'viewer failed') })
-		const timer = setInterval(() => {
+		this.#heartbeat = setInterval(() => {
 			const {blind} = this.#credit
 			// Of a viewer that never answered a ping only the socket tells whether it is there.
 			if (!blind && performance.now() - this.#lastHeardMs > silenceTimeoutMs) {
@@ -197,6 +198,5 @@ export class WebSocketOutput {
 				socket.terminate()
 			} else socket.ping(undefined, undefined, () => undefined)
 		}, pingIntervalMs)
-		socket.once('close', () => { clearInterval(timer) })
 	}
 }

@@ -1,8 +1,6 @@
-import {lookup} from 'node:dns/promises'
-import {isIP} from 'node:net'
 import {CodecMemory} from '../codec-memory.js'
 import {asSluiceError, SluiceError} from '../errors.js'
-import type {Logger} from '../log.js'
+import {logFailure, type Logger} from '../log.js'
 import type {ViewerMeter} from '../metrics.js'
 import type {Frame} from '../pipeline.js'
 import {hostCandidate, type Offer, writeAnswer} from '../sdp.js'
@@ -24,7 +22,7 @@ export interface WhepSessionOptions {
 	/** Cameras that were found to send what browsers do not show, and what that was. */
 	unplayable: CodecMemory
 	/** Addresses of this host that it does not know of. */
-	hosts: readonly string[]
+	addresses: () => Promise<readonly string[]>
 	openTimeoutMs: number
 	streams: Streams
 	webrtc: WebRtc
@@ -54,6 +52,7 @@ export class WhepSession {
 	#peer: Peer | undefined
 	/** When the answer was given that the viewer has not followed yet. */
 	#answeredMs: number | undefined
+	#answered = false
 	#ended = false
 	#resolveClosed: () => void = () => undefined
 	/** Ends the wait of open(). */
@@ -78,26 +77,28 @@ export class WhepSession {
 	async open(): Promise<string> {
 		try {
 			const {engine, source} = await this.#attachPlayable()
-			const {id, offer} = this.#options
+			const {id, offer, addresses} = this.#options
+			const hosts = await addresses()
 			const peer = await engine.open(id, offer, source, {
 				onConnected: () => {
 					this.#answeredMs = undefined
 					this.#log.info({afterMs: Math.round(performance.now() - this.#openedMs)}, 'WebRTC connected')
 				},
 				onClosed: (reason, counters) => { this.#end(reason, counters) }
-			})
+			}, this.#ending.signal)
 			this.#peer = peer
 			if (this.#ending.signal.aborted) {
 				peer.close()
 				throw this.#ending.signal.reason
 			}
+			this.#answered = true
 			this.#answeredMs = performance.now()
-			const candidates = [...peer.answer.candidates, ...(await this.#hostAddresses()).map((address, index) => hostCandidate(address, peer.port, index))]
+			const candidates = [...peer.answer.candidates, ...hosts.map((address, index) => hostCandidate(address, peer.port, index))]
 			return writeAnswer(offer, {...peer.answer, candidates}, {ssrc: peer.ssrc, sessionId: String(peer.ssrc)})
 		} catch (error) {
 			const failure = asSluiceError(error)
-			// Who leaves meanwhile, or is sent away, is told of as gone.
-			if (failure !== this.#ending.signal.reason) this.#log.warn({code: failure.code, detail: failure.detail, ...(failure.cause !== undefined && {err: failure.cause})}, 'failed')
+			// Who leaves meanwhile, or is sent away, is told of as gone; what nobody foresaw, by whoever answers the request.
+			if (failure !== this.#ending.signal.reason && failure.code !== 'internal_error') logFailure(this.#log, failure)
 			this.#fail(failure)
 			throw failure
 		}
@@ -150,7 +151,10 @@ export class WhepSession {
 			if (!(error instanceof SluiceError) || error.code !== 'camera_unsupported') throw error
 			why = 'no H.264'
 		}
+		const {stream} = this.#attachment ?? {}
 		this.#detach()
+		// The camera may allow one session only.
+		if (stream?.over) await this.#wait(stream.ended)
 		// Where the viewer named a template, it may be that, or its parameters, which does not fit: it says nothing for others.
 		if (this.#options.transcode) unplayable.learn(request.source, why)
 		return why
@@ -174,11 +178,12 @@ export class WhepSession {
 		source.hold()
 		const onBFrames = () => {
 			if (this.#options.transcode) this.#options.unplayable.learn(request.source, 'B-frames')
-			this.#fail(new SluiceError('not_acceptable', 'the camera began to send B-frames'))
+			this.#onStreamFailure(new SluiceError('not_acceptable', 'the camera began to send B-frames'))
 		}
 		source.onBFrames.add(onBFrames)
 		this.#attachment = {stream, subscriber, engine, source, onBFrames}
-		for (const frame of early) source.offer(frame)
+		// Emptied, for the subscriber holds it as long as the session lives.
+		for (const frame of early.splice(0)) source.offer(frame)
 		return this.#attachment
 	}
 
@@ -188,8 +193,9 @@ export class WhepSession {
 			this.#rejectWait(error)
 			return
 		}
-		this.#log.warn({code: error.code, detail: error.detail}, 'failed')
-		this.#options.meter.failed(error.code)
+		logFailure(this.#log, error)
+		// Before the viewer is answered, it is counted with the answer.
+		if (this.#answered) this.#options.meter.failed(error.code)
 		this.#fail(error)
 	}
 
@@ -220,11 +226,6 @@ export class WhepSession {
 		source.onBFrames.delete(onBFrames)
 		source.release()
 		stream.detach(subscriber)
-	}
-
-	async #hostAddresses(): Promise<string[]> {
-		const found = await Promise.all(this.#options.hosts.map(async host => (isIP(host) === 0 ? lookup(host).then(({address}) => address, () => undefined) : host)))
-		return found.flatMap(address => address ?? [])
 	}
 
 	#fail(error: SluiceError): void {

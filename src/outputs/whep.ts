@@ -3,12 +3,13 @@ import type {IncomingMessage} from 'node:http'
 import type {Context} from 'koa'
 import {CodecMemory} from '../codec-memory.js'
 import {asSluiceError, errorBody, type ErrorCode, errorTable, SluiceError} from '../errors.js'
+import {HostAddresses} from '../host-addresses.js'
 import {type IceServer, iceServerLink} from '../ice-servers.js'
-import type {Logger} from '../log.js'
+import {type Logger, viewerName} from '../log.js'
 import type {Metrics} from '../metrics.js'
 import {publicUrl} from '../public-url.js'
 import {readFragment, readOffer} from '../sdp.js'
-import type {Query, StreamRequest} from '../stream-request.js'
+import {cameraAsSent, type Query, type StreamRequest} from '../stream-request.js'
 import type {Streams} from '../streams.js'
 import type {WebRtc} from '../webrtc.js'
 import {WhepSession} from './whep-session.js'
@@ -50,15 +51,12 @@ export class Whep {
 	#options: WhepOptions
 	#sessions = new Map<string, {session: WhepSession; etag: string}>()
 	#unplayable = new CodecMemory()
+	#addresses: HostAddresses
 	#closed = false
 
 	constructor(options: WhepOptions) {
 		this.#options = options
-	}
-
-	/** How many viewers there are, those that are about to be included. */
-	get viewers(): number {
-		return this.#sessions.size
+		this.#addresses = new HostAddresses(options.hosts)
 	}
 
 	/** Answers every method of both addresses, errors included: they are problem details, [RFC 9457], and open to other origins. */
@@ -146,8 +144,9 @@ export class Whep {
 			offer,
 			request,
 			unplayable: this.#unplayable,
+			addresses: this.#addresses.get,
 			transcode: transcode && query['pipeline'] === undefined ? async () => readRequest({...query, pipeline: transcodingTemplate}) : undefined,
-			log: log.child({viewer: `${context.req.socket.remoteAddress ?? '?'}:${context.req.socket.remotePort ?? '?'}`, camera: request.source.label})
+			log: log.child({viewer: viewerName(context.req), camera: request.source.label})
 		})
 		this.#sessions.set(id, {session, etag})
 		void session.closed.then(() => {
@@ -186,9 +185,7 @@ export class Whep {
 
 	#tell(context: Context, error: SluiceError): void {
 		const status = offCodes.includes(error.code) ? 409 : error.code === 'camera_unsupported' ? 406 : error.status
-		const {query} = context
-		const sent = [query['rtsp_url'], query['camera']].find(value => typeof value === 'string')
-		const {error: text} = errorBody(error, streamCodes.includes(error.code) ? sent?.toString() : undefined)
+		const {error: text} = errorBody(error, streamCodes.includes(error.code) ? cameraAsSent(context.query) : undefined)
 		context.status = status
 		if (status === 409 || status === 503) context.set('Retry-After', String(retryAfterSeconds))
 		context.body = JSON.stringify({type: 'about:blank', title: errorTable[error.code].text, status, detail: error.detail, code: error.code, error: text})
