@@ -31,7 +31,12 @@ const packages: readonly [RegExp, string][] = [
 export async function check(directory: string, names: readonly string[], print: (line: string) => void): Promise<number> {
 	let failed = false
 	const checker = new HostChecker(() => new Worker(workerPath, createLog('silent')))
-	for (const name of names.length > 0 ? names : await listTemplates(directory)) {
+	const templates = names.length > 0 ? names : await listTemplates(directory)
+	if (templates.length === 0) {
+		print(`no template in ${directory}`)
+		return 1
+	}
+	for (const name of templates) {
 		const {findings, broken} = await findingsOf(directory, name, checker)
 		for (const finding of findings) print(finding)
 		if (findings.length === 0) print(`${name}.gst: can run here`)

@@ -11,6 +11,9 @@ import {Server} from './server.js'
 /** Shutdown has deadlines of its own, which sum up to less; this one is for what nobody thought of. */
 const shutdownTimeoutMs = 4500
 
+/** A pipe takes 64 kB at once; the process does not wait for more. */
+const maxProblems = 100
+
 /** One line that says what is wrong, or several, and the exit code: 2 for wrong usage, 1 for everything else. */
 function end(message: string, exitCode: number): never {
 	process.stderr.write(`sluice: ${message}\n`)
@@ -22,7 +25,9 @@ function readCommandOrEnd(): Command {
 		return readCommand(process.argv.slice(2), process.env)
 	} catch (error) {
 		if (!(error instanceof UsageError)) throw error
-		end(error.problems.join('\nsluice: '), 2)
+		const {problems} = error
+		const more = problems.length > maxProblems ? [`and ${problems.length - maxProblems} more`] : []
+		end([...problems.slice(0, maxProblems), ...more].join('\nsluice: '), 2)
 	}
 }
 

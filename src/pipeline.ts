@@ -37,11 +37,12 @@ export interface PipelineOptions {
 	source: CameraSource
 	/** What is set right behind the start, before the first frame; by then it may have changed. */
 	properties?: ReadonlyMap<string, PropertyValue>
-	/** The longest wait for the first frame. */
+	/** The longest wait for the first key frame. */
 	openTimeoutMs: number
 	/** The longest wait between two frames. */
 	frameTimeoutMs: number
 	log: Logger
+	/** From a key frame on. */
 	onFrame: (frame: Frame) => void
 	/** Called once, and never after close(): the first reason wins. The pipeline has closed itself by then. */
 	onFailure: (error: SluiceError) => void
@@ -51,7 +52,9 @@ export interface PipelineOptions {
 export class Pipeline {
 	#worker: Worker
 	#options: PipelineOptions
-	#frames = 0
+	#playing = false
+	/** Frames that came before the first key frame. */
+	#unusable = 0
 	#caps: Caps = {}
 	#init: Uint8Array | undefined
 	#codec: string | undefined
@@ -71,7 +74,7 @@ export class Pipeline {
 		worker.redact = source.redact
 		worker.onMessage = message => { this.#onMessage(message) }
 		this.#timer = setTimeout(() => {
-			this.#fail(new SluiceError('camera_timeout', `no picture within ${openTimeoutMs / 1000} s`))
+			this.#fail(new SluiceError('camera_timeout', `${this.#unusable === 0 ? 'no picture' : `no key frame, and ${this.#unusable} others,`} within ${openTimeoutMs / 1000} s`))
 		}, openTimeoutMs)
 		worker.ready.then(
 			() => {
@@ -120,12 +123,18 @@ export class Pipeline {
 			this.#init = init === undefined ? undefined : Buffer.from(init, 'base64')
 		}
 		if (codec !== undefined) this.#codec = codec
-		if (this.#frames++ === 0) this.#onFirstFrame()
+		if (!this.#playing) {
+			// A camera is joined anywhere; what builds on frames that nobody has would tear the picture.
+			this.#unusable++
+			if (!keyFrame) return
+			this.#onFirstFrame()
+		}
 		this.#timer.refresh()
 		this.#options.onFrame({sequence, timeMs, keyFrame, data, caps: this.#caps, init: this.#init, codec: this.#codec})
 	}
 
 	#onFirstFrame(): void {
+		this.#playing = true
 		const {frameTimeoutMs, log} = this.#options
 		clearTimeout(this.#timer)
 		this.#timer = setTimeout(() => {
@@ -141,7 +150,7 @@ export class Pipeline {
 			if (this.#warnings.length < maxWarnings) this.#warnings.push(message)
 			return
 		}
-		void this.#failWith(cameraFailure(message, this.#warnings, this.#frames > 0, redact))
+		void this.#failWith(cameraFailure(message, this.#warnings, this.#playing, redact))
 	}
 
 	/** Adds to "cannot be reached" why, where that can be found out at once. */
@@ -156,8 +165,8 @@ export class Pipeline {
 		this.#fail(reason === undefined ? error : new SluiceError('camera_unreachable', reason))
 	}
 
-	#onExit({code, signal, expected, spawnError}: WorkerExit): void {
-		if (!expected) this.#fail(new SluiceError('pipeline_failed', spawnError ?? `the worker died: ${signal ?? `exit code ${code ?? 'none'}`}`))
+	#onExit({code, signal, expected, spawnError, misbehaviour}: WorkerExit): void {
+		if (!expected) this.#fail(new SluiceError('pipeline_failed', spawnError ?? misbehaviour ?? `the worker died: ${signal ?? `exit code ${code ?? 'none'}`}`))
 	}
 
 	/** For a worker that cannot be asked to stop, for it does not listen. */

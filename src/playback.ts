@@ -1,4 +1,5 @@
-import type {CodecMemory} from './codec-memory.js'
+import type {CameraMemory} from './camera-memory.js'
+import type {CameraSource} from './camera-source.js'
 import {asSluiceError, type ErrorCode, SluiceError} from './errors.js'
 import type {Logger} from './log.js'
 import {type Frame, Pipeline} from './pipeline.js'
@@ -12,9 +13,9 @@ const variantFailures: readonly ErrorCode[] = ['template_invalid', 'pipeline_fai
 /** What every playback of a server needs. */
 export interface PlaybackContext {
 	pool: WorkerPool
-	codecs: CodecMemory
+	codecs: CameraMemory
 	/** Told of a variant that did not start. */
-	onVariantFailed: (template: string, detail: string) => void
+	onVariantFailed: (template: string, source: CameraSource, detail: string) => void
 	openTimeoutMs: number
 	frameTimeoutMs: number
 }
@@ -129,7 +130,7 @@ export class Playback {
 
 	#passOver({template}: Choice, {detail}: SluiceError): void {
 		this.#options.failed.add(template)
-		this.#options.onVariantFailed(template, detail)
+		this.#options.onVariantFailed(template, this.#options.request.source, detail)
 	}
 
 	#onFirstFrame(choice: Choice, {codec}: Frame): void {
@@ -182,7 +183,6 @@ export class Playback {
 		pipelineLog.info('opening')
 		const ended = worker.exited.then(() => { this.#closing.delete(ended) })
 		this.#closing.add(ended)
-		let begun = false
 		return new Pipeline(worker, {
 			launch,
 			source: request.source,
@@ -190,14 +190,7 @@ export class Playback {
 			openTimeoutMs,
 			frameTimeoutMs,
 			log: pipelineLog,
-			onFrame: frame => {
-				if (!begun) {
-					// A camera is joined anywhere; what builds on frames that nobody has would tear the picture.
-					if (!frame.keyFrame) return
-					begun = true
-				}
-				onFrame(frame)
-			},
+			onFrame,
 			onFailure: error => { onFailure(withTemplate(error, template)) }
 		})
 	}

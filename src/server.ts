@@ -7,7 +7,7 @@ import Koa, {type Context, type Middleware} from 'koa'
 import websocket from 'koa-easy-ws'
 import Router from 'koa-router'
 import type {WebSocket} from 'ws'
-import {CodecMemory} from './codec-memory.js'
+import {CameraMemory} from './camera-memory.js'
 import type {Config} from './config.js'
 import {asSluiceError, errorBody, SluiceError} from './errors.js'
 import {logFailure, type Logger, viewerName} from './log.js'
@@ -18,6 +18,7 @@ import {takeSnapshot} from './outputs/snapshot.js'
 import {WebSocketOutput, webSocketOptions} from './outputs/websocket.js'
 import {Whep, whepPath} from './outputs/whep.js'
 import {cameraAsSent, type Query, readNumber, readStreamRequest, type StreamRequest} from './stream-request.js'
+import type {PlaybackContext} from './playback.js'
 import {Streams} from './streams.js'
 import {type TemplateDescription, TemplateLibrary} from './template-library.js'
 import {WebRtc} from './webrtc.js'
@@ -81,8 +82,8 @@ export class Server {
 		// What a check's worker writes is in the check's answer too.
 		this.#templates = new TemplateLibrary(config.pipelinesDir, () => new Worker(worker, log.child({}, {level: 'silent'})), log)
 		const {openTimeoutMs, frameTimeoutMs, share, lingerMs, retryForMs} = config
-		const onVariantFailed = (template: string, detail: string) => { this.#templates.markFailed(template, detail) }
-		this.#streams = new Streams({context: {pool: this.#pool, codecs: new CodecMemory(), onVariantFailed, openTimeoutMs, frameTimeoutMs}, share, lingerMs, retryForMs, onRetry: () => { this.#metrics.retried() }, log})
+		const onVariantFailed: PlaybackContext['onVariantFailed'] = (template, source, detail) => { this.#templates.markFailed(template, source, detail) }
+		this.#streams = new Streams({context: {pool: this.#pool, codecs: new CameraMemory(), onVariantFailed, openTimeoutMs, frameTimeoutMs}, share, lingerMs, retryForMs, onRetry: () => { this.#metrics.retried() }, log})
 		this.#metrics = new Metrics({
 			streamStates: () => [...this.#streams.all].map(({state}) => state),
 			workers: () => ({running: this.#pool.running, spare: this.#pool.spare})

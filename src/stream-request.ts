@@ -31,8 +31,8 @@ export interface Choice {
 export interface TemplateSource {
 	/** @throws SluiceError `bad_request`, `not_found`, `template_invalid` */
 	get: (name: string) => Promise<Template>
-	/** The variants of a family, beside its plain one, that this host can run, the best first. */
-	variants: (family: string) => Promise<Template[]>
+	/** The variants of a family, beside its plain one, that this host can run and that did not fail for the camera, the best first. */
+	variants: (family: string, source: CameraSource) => Promise<Template[]>
 }
 
 /** A query as Koa parses it. */
@@ -67,7 +67,7 @@ export async function readStreamRequest(query: Query, templates: TemplateSource,
 	return {
 		source,
 		plain,
-		variants: (await templates.variants(template.name)).flatMap(variant => takes(variant, own) && (adaptive.length === 0 || lowersTheSame(variant, template)) ? choice(variant, own) : []),
+		variants: (await templates.variants(template.name, source)).flatMap(variant => takes(variant, own) && (adaptive.length === 0 || lowersTheSame(variant, template)) ? choice(variant, own) : []),
 		images: template.output.startsWith('image/'),
 		adaptive,
 		// Who names a camera shares no stream with who sent its URL, and would be told that URL by its failures. The launch text tells one version of a template from the next.

@@ -22,6 +22,8 @@ export type StreamState = 'starting' | 'playing' | 'retrying' | 'closed' | 'fail
 
 /** Whoever receives a stream's frames. None of its functions may throw or wait. */
 export interface Subscriber {
+	/** Whether it can begin with any frame; else its patience ends with the first key frame. */
+	takesAnyFrame?: boolean
 	onFrame: (frame: Frame) => void
 	/** Called once, and never after detach(). The subscriber is detached by then. */
 	onFailure: (error: SluiceError) => void
@@ -172,8 +174,11 @@ export class Stream {
 		// A restarted pipeline counts from 0 again.
 		const frame = {...raw, sequence: this.#sequence++}
 		if (this.#options.shared) this.#kept.add(frame)
-		for (const timer of this.#patience.values()) clearTimeout(timer)
-		this.#patience.clear()
+		for (const [subscriber, timer] of this.#patience) {
+			if (!frame.keyFrame && !subscriber.takesAnyFrame) continue
+			clearTimeout(timer)
+			this.#patience.delete(subscriber)
+		}
 		// Whoever is attached meanwhile was given this frame already.
 		for (const subscriber of [...this.#subscribers]) this.#give(subscriber, frame)
 	}

@@ -1,6 +1,8 @@
 import {type FSWatcher, watch} from 'node:fs'
 import {stat} from 'node:fs/promises'
 import {setTimeout as delay} from 'node:timers/promises'
+import {CameraMemory, rememberMs} from './camera-memory.js'
+import type {CameraSource} from './camera-source.js'
 import {asSluiceError, SluiceError} from './errors.js'
 import {type HostCheck, HostChecker} from './host-check.js'
 import {inOrder} from './launch.js'
@@ -12,8 +14,6 @@ import type {Worker} from './worker.js'
 const settleMs = 200
 /** How long a viewer waits for what is found out of variants. It takes a second after the start, where there is no plug-in that hangs. */
 const longestWaitMs = 3000
-/** How long a variant that did not start is passed over. */
-const failedForMs = 10 * 60 * 1000
 
 /** A template as `GET /pipelines` describes it. */
 export interface TemplateDescription extends Omit<Template, 'launch' | 'adaptiveAt'> {
@@ -41,7 +41,10 @@ interface Entry {
 	check: Promise<LibraryCheck> | undefined
 	/** The result of `check`, once it is there. */
 	available: boolean | undefined
-	failed: {detail: string; untilMs: number} | undefined
+	/** For which cameras it did not start, and why. */
+	failed: CameraMemory
+	/** Of the camera that was the last. */
+	lastFailure: {detail: string; untilMs: number} | undefined
 }
 
 /**
@@ -54,6 +57,9 @@ export class TemplateLibrary {
 	#entries = new Map<string, Entry>()
 	#refreshing = new Map<string, Promise<Entry>>()
 	#watcher: FSWatcher | undefined
+	/** Of the folder when its list was last read. */
+	#folder: string | undefined
+	#looking: Promise<void> | undefined
 	#settling: NodeJS.Timeout | undefined
 	#checkers = new Set<HostChecker>()
 	/** The check of the variants, which runs, or has ended. It never fails. */
@@ -71,26 +77,43 @@ export class TemplateLibrary {
 	 * The variants of a family that this host can run, the best first. Whether it can is found out once, in the background.
 	 * That is waited for, for a while: who comes right behind the server's start would have the plain variant for good.
 	 */
-	async variants(family: string): Promise<Template[]> {
+	async variants(family: string, source: CameraSource): Promise<Template[]> {
+		await this.#lookAtFolder()
 		const undecided = [...this.#entries].some(([name, {available, good}]) => isVariant(name, family) && available === undefined && good)
 		if (undecided && this.#checking) await Promise.race([this.#checking, delay(longestWaitMs, undefined, {ref: false})])
-		const entries = [...this.#entries.entries()].filter(([name, {available, failed}]) => isVariant(name, family) && available === true && (failed?.untilMs ?? 0) < performance.now())
+		const entries = [...this.#entries.entries()].filter(([name, {available, failed}]) => isVariant(name, family) && available === true && failed.recall(source) === undefined)
 		return entries.flatMap(([, {good}]) => good ?? []).sort((a, b) => b.rank - a.rank)
 	}
 
-	/** Passes a variant over for a while, for it did not start. */
-	markFailed(name: string, detail: string): void {
+	/** A folder that was replaced by another one is not watched any more. */
+	async #lookAtFolder(): Promise<void> {
+		this.#looking ??= (async () => {
+			if (this.#closed || await stampOf(this.#directory) === this.#folder) return
+			this.#watchFolder()
+			await this.#refreshAll()
+		})().finally(() => { this.#looking = undefined })
+		await this.#looking
+	}
+
+	/** Passes a variant over for a while, for it did not start. Whether the host or the camera is to blame nobody knows, so that counts for this camera alone. */
+	markFailed(name: string, source: CameraSource, detail: string): void {
 		const entry = this.#entries.get(name)
 		if (!entry) return
 		// Many viewers may find out at the same time; one line in the log is enough.
-		if ((entry.failed?.untilMs ?? 0) < performance.now()) this.#log.warn({template: name, detail, minutes: failedForMs / 60_000}, 'variant failed to start, passed over')
-		entry.failed = {detail, untilMs: performance.now() + failedForMs}
+		if (entry.failed.recall(source) === undefined) this.#log.warn({template: name, camera: source.label, detail, minutes: rememberMs / 60_000}, 'variant failed to start, passed over')
+		entry.failed.learn(source, detail)
+		entry.lastFailure = {detail, untilMs: performance.now() + rememberMs}
 	}
 
 	/** Reads every template, and from now on says in the log when one changes, breaks, comes or goes. */
 	async watch(): Promise<void> {
 		await this.#refreshAll()
 		if (this.#entries.size === 0) this.#log.warn({directory: this.#directory}, 'no templates: the folder has no file *.gst')
+		this.#watchFolder()
+	}
+
+	#watchFolder(): void {
+		this.#watcher?.close()
 		try {
 			this.#watcher = watch(this.#directory, {persistent: false}, () => {
 				clearTimeout(this.#settling)
@@ -160,13 +183,14 @@ export class TemplateLibrary {
 			adaptive,
 			available: unavailable === undefined && !fault,
 			...(unavailable !== undefined && {unavailable}),
-			...((entry.failed?.untilMs ?? 0) > performance.now() && {failed: entry.failed?.detail ?? ''}),
+			...((entry.lastFailure?.untilMs ?? 0) > performance.now() && {failed: entry.lastFailure?.detail ?? ''}),
 			...error
 		}
 	}
 
 	async #refreshAll(): Promise<void> {
 		try {
+			this.#folder = await stampOf(this.#directory)
 			const names = await listTemplates(this.#directory)
 			for (const name of new Set([...names, ...this.#entries.keys()])) await this.#refresh(name).catch(() => undefined)
 			this.#checking = this.#checkVariants()
@@ -225,19 +249,21 @@ export class TemplateLibrary {
 		// One that cannot run here, or anywhere, is nothing to fall back to.
 		const lastGood = known?.available === false ? undefined : known?.good
 		// What was found out of the last good version holds on.
-		const rest = {check: known?.check, available: known?.available, failed: known?.failed}
+		const rest = {check: known?.check, available: known?.available, failed: known?.failed ?? new CameraMemory(), lastFailure: known?.lastFailure}
 		try {
 			const text = await readText(file, name)
 			const template = parseTemplate(name, text)
 			// Without an earlier version there is nothing to fall back to, and the viewer hears the parser's words.
-			if (!lastGood) return {stamp, good: template, problem: undefined, check: undefined, available: undefined, failed: undefined}
+			if (!lastGood) return {stamp, good: template, problem: undefined, check: undefined, available: undefined, failed: new CameraMemory(), lastFailure: undefined}
 			const check = this.#withChecker(async checker => checker.check(template))
 			const found = await check.catch(() => undefined)
 			// No worker could be started: the next viewer has the file looked at again.
 			if (!found) return {stamp: '', good: lastGood, problem: known?.problem, ...rest}
 			const {missing, faults} = found
 			const [first] = inOrder([...faults, ...missing])
-			if (!first) return {stamp, good: template, problem: undefined, check, available: true, failed: undefined}
+			// One that was never tried may be no better.
+			if (first && known?.available === undefined && !isSound(await this.#withChecker(async checker => checker.check(lastGood)))) return {stamp, good: template, problem: undefined, check: undefined, available: undefined, failed: new CameraMemory(), lastFailure: undefined}
+			if (!first) return {stamp, good: template, problem: undefined, check, available: true, failed: new CameraMemory(), lastFailure: undefined}
 			return {stamp, good: lastGood, problem: new SluiceError('template_invalid', findingText(name, first)), ...rest}
 		} catch (error) {
 			return {stamp, good: lastGood, problem: asSluiceError(error), ...rest}

@@ -1,7 +1,7 @@
 import {constants} from 'node:fs'
 import {open, readdir, realpath} from 'node:fs/promises'
 import path from 'node:path'
-import {SluiceError} from './errors.js'
+import {SluiceError, wordsOf} from './errors.js'
 import {type Finding, inOrder, type Position} from './launch.js'
 
 /** A parameter that a template declares in its header. */
@@ -122,7 +122,7 @@ function decodeUtf8(bytes: Buffer, name: string): string {
 
 /** The names of all templates of a folder, sorted. */
 export async function listTemplates(directory: string): Promise<string[]> {
-	const files = await readdir(directory)
+	const files = await readdir(directory).catch((error: unknown) => { throw new SluiceError('template_invalid', `the folder of the templates cannot be read: ${wordsOf(error)}`) })
 	// A name that no query can ask for is listed all the same: reading it says what is wrong with it.
 	return files.filter(file => file.endsWith(extension)).map(file => file.slice(0, -extension.length)).sort()
 }

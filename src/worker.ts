@@ -2,6 +2,7 @@ import {type ChildProcess, fork} from 'node:child_process'
 import process from 'node:process'
 import type {Duplex, Readable} from 'node:stream'
 import './compile-sooner.js'
+import {wordsOf} from './errors.js'
 import {framePipeFd, type PipeMessage, PipeReader, writeToPipe} from './frame-pipe.js'
 import {collectFrames} from './garbage.js'
 import type {Logger} from './log.js'
@@ -28,6 +29,8 @@ export interface WorkerExit {
 	expected: boolean
 	/** Why there was no process at all. */
 	spawnError?: string
+	/** Why the server ended it: it sent what cannot be taken. */
+	misbehaviour?: string
 }
 
 /**
@@ -47,6 +50,7 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 	#log: Logger
 	#lastLine = ''
 	#closing = false
+	#misbehaviour: string | undefined
 
 	/** @param path the program of the worker */
 	constructor(path: string | URL, log: Logger) {
@@ -118,7 +122,7 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 
 	async #watchExit(): Promise<WorkerExit> {
 		return new Promise(resolve => {
-			this.#child.once('exit', (code, signal) => { resolve({code, signal, expected: this.#closing}) })
+			this.#child.once('exit', (code, signal) => { resolve({code, signal, expected: this.#closing, ...(this.#misbehaviour !== undefined && {misbehaviour: this.#misbehaviour})}) })
 			// The process could not be spawned: no exit follows.
 			this.#child.once('error', error => {
 				this.#lastLine = error.message
@@ -178,6 +182,7 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 			return true
 		} catch (error) {
 			this.#log.error({err: error}, 'worker misbehaves')
+			this.#misbehaviour = wordsOf(error)
 			this.kill()
 			return false
 		}

@@ -82,6 +82,11 @@ test.serial('a variant that does not start gives way, is told once, and is passe
 	await third.received(10)
 	t.deepEqual(opened(), ['jpeg', 'jpeg.broken', 'jpeg', 'jpeg'])
 	t.is(sluice.lines.filter(line => line['msg'] === 'variant failed to start, passed over').length, 1)
+	// It may have been the camera's fault: another one's viewers are sent to it.
+	const other = view(t, sluice.stream({rtsp_url: camera.url('/h264').replace('127.0.0.1', 'localhost')}))
+	await other.received(10)
+	await until(() => opened().length === 6, 10_000, 'the variant is tried beside')
+	t.deepEqual(opened().slice(4), ['jpeg', 'jpeg.broken'])
 	// Asked for by name, it is not replaced.
 	t.not((await view(t, sluice.stream({rtsp_url: camera.url('/h264'), pipeline: 'jpeg.broken'})).closed).error, undefined)
 })

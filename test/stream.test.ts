@@ -10,7 +10,7 @@ import {setTimeout as delay} from 'node:timers/promises'
 import test, {type ExecutionContext} from 'ava'
 import {pino} from 'pino'
 import {parseCameraSource} from '../dist/camera-source.js'
-import {CodecMemory} from '../dist/codec-memory.js'
+import {CameraMemory} from '../dist/camera-memory.js'
 import type {SluiceError} from '../dist/errors.js'
 import {isKeyFrame} from '../dist/h264.js'
 import type {Frame} from '../dist/pipeline.js'
@@ -69,7 +69,7 @@ function startStreams(t: ExecutionContext, {share = false, lingerMs = 0, retryFo
 	const pool = new WorkerPool({path: 'test/workers/scripted.mjs', maxPipelines, log})
 	const passedOver: string[] = []
 	const onVariantFailed = (template: string) => { passedOver.push(template) }
-	const streams = new Streams({context: {pool, codecs: new CodecMemory(), onVariantFailed, openTimeoutMs, frameTimeoutMs: 10_000}, share, lingerMs, retryForMs, log})
+	const streams = new Streams({context: {pool, codecs: new CameraMemory(), onVariantFailed, openTimeoutMs, frameTimeoutMs: 10_000}, share, lingerMs, retryForMs, log})
 	t.teardown(async () => {
 		await streams.close()
 		await pool.close()
@@ -440,6 +440,23 @@ test.serial('an edited variant is another stream, as an edited template is; one 
 	await first.close()
 	t.is(attach(request(variant('jpeg.va', 'two')), new Watcher()), edited)
 	t.is(streams.all.size, 1)
+})
+
+test.serial('coded video without a key frame fails by the time-out, for the first viewer and for a late one whose group is not kept', async t => {
+	const {attach} = startStreams(t, {openTimeoutMs: 800, retryForMs: 0, share: true})
+	const first = new Watcher()
+	attach(await script([{frames: 'd'.repeat(2000)}]), first)
+	const {code, detail} = await first.failed()
+	t.is(code, 'camera_timeout')
+	t.regex(detail, /^no key frame, and \d+ others, within 0\.8 s$/)
+	const long = await script([{frames: `K${'d'.repeat(2000)}`, bytes: 1_000_000}])
+	const early = new Watcher()
+	attach(long, early)
+	await early.got(10)
+	const late = new Watcher()
+	attach(long, late)
+	t.is((await late.failed()).code, 'camera_timeout')
+	t.deepEqual(early.failures, [])
 })
 
 test.serial('a variant that fails gives its place to the next, also where only one pipeline may run', async t => {

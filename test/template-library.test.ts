@@ -1,4 +1,4 @@
-import {cp, mkdtemp, readdir, readFile, rm, symlink, writeFile} from 'node:fs/promises'
+import {cp, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import path from 'node:path'
 import test, {type ExecutionContext} from 'ava'
@@ -151,4 +151,40 @@ test.serial('jpeg.mjpeg hands on the camera\'s own images, and refuses another c
 	for (const frame of viewer.frames) t.deepEqual(jpegSize(frame), {width: 640, height: 360})
 	const {error} = await view(t, sluice.stream({rtsp_url: camera.url('/h264'), pipeline: 'jpeg.mjpeg'})).closed
 	t.is(error?.['code'], 'camera_unsupported')
+})
+
+test.serial('of a template that never was good the newest fault is told', async t => {
+	const directory = await copyOfPipelines()
+	const sluice = await startSluice(t, ['--pipelines', directory])
+	const url = sluice.stream({rtsp_url: 'rtsp://127.0.0.1:1/', pipeline: 'mine'})
+	for (const element of ['nosuchelement', 'nosuchelement2']) {
+		await writeFile(path.join(directory, 'mine.gst'), `rtspsrc name=src ! ${element} ! appsink name=sink max-buffers=1 drop=true\n`)
+		const {error} = await view(t, url).closed
+		t.like(error, {code: 'template_invalid'})
+		t.regex(String(error?.['detail']), new RegExp(`no element "${element}"`))
+	}
+})
+
+test.serial('a folder that takes the place of the templates\' folder serves the next viewer, variants included', async t => {
+	const directory = await copyOfPipelines()
+	const [camera, sluice] = await Promise.all([startCamera(t, ['--width', '640', '--height', '360']), startSluice(t, ['--pipelines', directory])])
+	const url = sluice.stream({rtsp_url: camera.url('/h264'), pipeline: 'jpeg'})
+	await sizeOf(t, url)
+	await rename(directory, `${directory}-old`)
+	await cp(`${directory}-old`, directory, {recursive: true})
+	const plain = await readFile(path.join(directory, 'jpeg.gst'), 'utf8')
+	await writeFile(path.join(directory, 'jpeg.mine.gst'), plain.replace('@rank 0', '@rank 500\n# @codecs H264').replaceAll('=16384', '=320'))
+	// On a busy machine the first of them does not wait for all that is found out of variants.
+	await until(async () => (await sizeOf(t, url))?.width === 320, 20_000, 'the variant plays')
+	t.true(sluice.lines.some(line => line['template'] === 'jpeg.mine'))
+})
+
+test.serial('a size that the encoder of H.264 does not take becomes one that it does', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, ['--width', '640', '--height', '480']), startSluice(t)])
+	for (const max_width of ['321', '17']) {
+		const viewer = view(t, sluice.stream({rtsp_url: camera.url('/h265'), pipeline: 'webrtc.transcode', max_width}))
+		await viewer.received(2)
+		t.regex(viewer.texts[0] ?? '', new RegExp(`"width":${Number(max_width) - 1},`))
+		viewer.socket.close()
+	}
 })

@@ -161,6 +161,14 @@ test.serial('--webrtc-transcode decides over cameras that browsers do not show',
 	t.deepEqual(sluice.lines.filter(line => line['msg'] === 'transcoding').map(line => line['why']), ['B-frames', 'no H.264'])
 })
 
+test.serial('a camera that is transcoded is not played beside that, as one that allows one session only would need', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t, ['--share', '--linger', '60'])])
+	const client = watch(t, whepUrl(sluice, {rtsp_url: camera.url('/b-frames')}))
+	t.is((await client.line(event('answer')))['status'], 201)
+	await pictures(client, 5)
+	t.regex(await (await fetch(`${sluice.http}/metrics`)).text(), /^sluice_workers\{state="running"\} 1$/m)
+})
+
 test.serial('over capacity is 503 with Retry-After, until somebody leaves', async t => {
 	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t, ['--max-webrtc-viewers', '1'])])
 	const url = whepUrl(sluice, {rtsp_url: camera.url('/h264')})

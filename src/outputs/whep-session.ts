@@ -1,4 +1,4 @@
-import {CodecMemory} from '../codec-memory.js'
+import {CameraMemory} from '../camera-memory.js'
 import {asSluiceError, SluiceError} from '../errors.js'
 import {logFailure, type Logger} from '../log.js'
 import type {ViewerMeter} from '../metrics.js'
@@ -20,7 +20,7 @@ export interface WhepSessionOptions {
 	/** The same camera through the transcoding template; undefined where that is not to be tried. */
 	transcode: (() => Promise<StreamRequest>) | undefined
 	/** Cameras that were found to send what browsers do not show, and what that was. */
-	unplayable: CodecMemory
+	unplayable: CameraMemory
 	/** Addresses of this host that it does not know of. */
 	addresses: () => Promise<readonly string[]>
 	openTimeoutMs: number
@@ -37,6 +37,8 @@ interface Attachment {
 	subscriber: Subscriber
 	engine: WebRtcEngine
 	source: WebRtcSource
+	/** That of the source, once a frame has come: a stream that others watch may have been judged long ago, and be lost now. */
+	verdict: WebRtcSource['verdict']
 	onBFrames: () => void
 }
 
@@ -127,7 +129,7 @@ export class WhepSession {
 		this.#log.info({why}, 'transcoding')
 		try {
 			const attachment = this.#attach(await transcode())
-			await this.#wait(attachment.source.verdict)
+			await this.#wait(attachment.verdict)
 			return attachment
 		} catch (error) {
 			// It may be another camera's fault, or no camera's: the next viewer's first try is the plain one again.
@@ -145,7 +147,7 @@ export class WhepSession {
 		let why: string
 		try {
 			const attachment = this.#attach(request)
-			if (await this.#wait(attachment.source.verdict) === 'plays') return undefined
+			if (await this.#wait(attachment.verdict) === 'plays') return undefined
 			why = 'B-frames'
 		} catch (error) {
 			if (!(error instanceof SluiceError) || error.code !== 'camera_unsupported') throw error
@@ -153,8 +155,8 @@ export class WhepSession {
 		}
 		const {stream} = this.#attachment ?? {}
 		this.#detach()
-		// The camera may allow one session only.
-		if (stream?.over) await this.#wait(stream.ended)
+		// The camera may allow one session only; that one nobody needs any more.
+		if (stream?.subscribers === 0) await this.#wait(stream.close())
 		// Where the viewer named a template, it may be that, or its parameters, which does not fit: it says nothing for others.
 		if (this.#options.transcode) unplayable.learn(request.source, why)
 		return why
@@ -165,9 +167,14 @@ export class WhepSession {
 		this.#ending.signal.throwIfAborted()
 		const engine = webrtc.engine()
 		const early: Frame[] = []
+		let resolveFirst: () => void = () => undefined
+		const first = new Promise<void>(resolve => { resolveFirst = resolve })
 		const subscriber: Subscriber = {
+			// The WebRTC worker keeps a group of its own for late viewers.
+			takesAnyFrame: true,
 			// A late subscriber receives frames before it knows its stream.
 			onFrame: frame => {
+				resolveFirst()
 				if (this.#attachment?.subscriber === subscriber) this.#attachment.source.offer(frame)
 				else early.push(frame)
 			},
@@ -181,7 +188,7 @@ export class WhepSession {
 			this.#onStreamFailure(new SluiceError('not_acceptable', 'the camera began to send B-frames'))
 		}
 		source.onBFrames.add(onBFrames)
-		this.#attachment = {stream, subscriber, engine, source, onBFrames}
+		this.#attachment = {stream, subscriber, engine, source, verdict: first.then(async () => source.verdict), onBFrames}
 		// Emptied, for the subscriber holds it as long as the session lives.
 		for (const frame of early.splice(0)) source.offer(frame)
 		return this.#attachment

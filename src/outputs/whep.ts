@@ -1,7 +1,7 @@
 import {randomBytes} from 'node:crypto'
 import type {IncomingMessage} from 'node:http'
 import type {Context} from 'koa'
-import {CodecMemory} from '../codec-memory.js'
+import {CameraMemory} from '../camera-memory.js'
 import {asSluiceError, errorBody, type ErrorCode, errorTable, SluiceError} from '../errors.js'
 import {HostAddresses} from '../host-addresses.js'
 import {type IceServer, iceServerLink} from '../ice-servers.js'
@@ -50,7 +50,7 @@ export interface WhepOptions {
 export class Whep {
 	#options: WhepOptions
 	#sessions = new Map<string, {session: WhepSession; etag: string}>()
-	#unplayable = new CodecMemory()
+	#unplayable = new CameraMemory()
 	#addresses: HostAddresses
 	#closed = false
 
