@@ -1,5 +1,6 @@
 // Starts a demonstration camera and the server, and says at which address the picture is. `npm run demo -- FLAGS` hands FLAGS to the server.
 import {spawn, spawnSync} from 'node:child_process'
+import {createSocket} from 'node:dgram'
 import {once} from 'node:events'
 import net from 'node:net'
 import os from 'node:os'
@@ -10,6 +11,7 @@ import {fileURLToPath} from 'node:url'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const cameraPort = 8554
 const serverPort = 8000
+const webrtcPort = 8555
 const startTimeoutMs = 20_000
 const stopTimeoutMs = 10_000
 const tailLines = 20
@@ -22,6 +24,19 @@ async function isFree(port, host) {
 	const probe = net.createServer()
 	try {
 		probe.listen(port, host)
+		await once(probe, 'listening')
+		return true
+	} catch {
+		return false
+	} finally {
+		probe.close()
+	}
+}
+
+async function isFreeForUdp(port) {
+	const probe = createSocket('udp4')
+	try {
+		probe.bind(port)
 		await once(probe, 'listening')
 		return true
 	} catch {
@@ -169,11 +184,17 @@ if (process.env.npm_lifecycle_event === 'demo') {
 }
 
 const args = process.argv.slice(2)
+const configured = flag(args, '--config') ?? flag(args, '-c') ?? process.env.SLUICE_CONFIG
 const askedPort = flag(args, '--port') ?? process.env.SLUICE_PORT
 const expectedPort = Number(askedPort ?? serverPort)
-if (askedPort === undefined && !await isFree(serverPort, flag(args, '--host') ?? process.env.SLUICE_HOST)) {
+// A file may ask for ports of its own.
+if (configured === undefined && askedPort === undefined && !await isFree(serverPort, flag(args, '--host') ?? process.env.SLUICE_HOST)) {
 	say(`port ${serverPort} is taken, so the server takes a free one`)
 	args.push('--port', '0')
+}
+if (configured === undefined && (flag(args, '--webrtc-port') ?? process.env.SLUICE_WEBRTC_PORT) === undefined && !await isFreeForUdp(webrtcPort)) {
+	say(`UDP port ${webrtcPort} is taken, so WebRTC takes a free one`)
+	args.push('--webrtc-port', '0')
 }
 const cameraPortIsFree = await isFree(cameraPort, '127.0.0.1')
 if (!cameraPortIsFree) say(`port ${cameraPort} is taken, so the camera takes a free one`)

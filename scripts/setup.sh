@@ -135,9 +135,9 @@ PYTHON
   need gstreamer1.0-libav "avdec_h264, avdec_h265" has_elements gstreamer1.0-libav avdec_h264 avdec_h265
   need glib-networking "TLS, for rtsps cameras" any_file /usr/lib/*/gio/modules/libgio{gnutls,openssl}.so /usr/lib{,64}/gio/modules/libgio{gnutls,openssl}.so
   need ca-certificates "the certificates that TLS trusts" any_file /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem
+  need gstreamer1.0-plugins-ugly "x264enc" has_elements gstreamer1.0-plugins-ugly x264enc
   [ "$stage" != server ] || return 0
 
-  need gstreamer1.0-plugins-ugly "x264enc" has_elements gstreamer1.0-plugins-ugly x264enc
   need gstreamer1.0-x "clockoverlay, timeoverlay" has_elements gstreamer1.0-x clockoverlay timeoverlay
   need fonts-dejavu-core "a font, for the time in the camera's picture" \
     test -n "$(find -L /usr/share/fonts /usr/local/share/fonts \( -name '*.ttf' -o -name '*.otf' -o -name '*.ttc' \) -print -quit 2>/dev/null)"

@@ -35,7 +35,7 @@ if [ "${SLUICE_TEST_MOUNTS:-}" = "" ]; then
   # What runc and mmdebstrap need at least: namespaces, mounts in them, device files.
   probe='mount -t tmpfs tmpfs "$0" && mknod "$0/null" c 1 3 && umount "$0" && mount -t proc proc "$0" && umount "$0"'
   reason=$(unshare --mount --propagation $propagation --pid --fork sh -c "$probe" "$run/root" 2>&1) || cannot "this machine may not start containers: ${reason//$'\n'/; }"
-  SLUICE_TEST_MOUNTS=own exec unshare --mount --propagation $propagation bash "$0" "$@"
+  SLUICE_TEST_MOUNTS=own exec unshare --mount --propagation $propagation bash scripts/test-docker.sh "$@"
 fi
 # runc puts the container's root in the place of one that is itself a mount.
 if [ "$SLUICE_TEST_MOUNTS" = own ] && ! root_is_mount; then

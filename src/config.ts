@@ -102,7 +102,7 @@ const level: Read<LogLevel> = text => {
 
 /** The server's options by flag. Each has an environment twin, `--open-timeout` is `SLUICE_OPEN_TIMEOUT`, and all but `config` a key in the file. */
 export const options = {
-	config: {placeholder: 'FILE', default: 'none', text: 'YAML file of options and named cameras', read: anyText},
+	config: {placeholder: 'FILE', default: 'no file', text: 'YAML file of options and named cameras', read: anyText},
 	host: {placeholder: 'ADDRESS', default: '0.0.0.0', text: 'address to listen on', read: host},
 	port: {placeholder: 'PORT', default: '8000', text: 'port to listen on; 0 takes a free one', read: number(0, 65_535)},
 	pipelines: {placeholder: 'DIR', default: path.join(root, 'pipelines'), text: 'folder of the pipeline templates', read: directory},
