@@ -45,7 +45,10 @@ export class PipeReader<Message extends PipeMessage> {
 		this.#onMessage = onMessage
 	}
 
-	/** @throws Error where these are no messages, or a frame is too large */
+	/**
+	 * @param chunk of which nothing is kept
+	 * @throws Error where these are no messages, or a frame is too large
+	 */
 	read(chunk: Buffer): void {
 		let rest = chunk
 		while (rest.byteLength > 0) rest = this.#message ? this.#fill(this.#message, rest) : this.#begin(rest)
@@ -54,19 +57,24 @@ export class PipeReader<Message extends PipeMessage> {
 	/** @returns what is left */
 	#begin(chunk: Buffer): Buffer {
 		const head = this.#head.byteLength === 0 ? chunk : Buffer.concat([this.#head, chunk])
-		this.#head = head
-		if (head.byteLength < lengthsBytes) return none
+		if (head.byteLength < lengthsBytes) return this.#keepHead(head)
 		const end = lengthsBytes + head.readUInt32LE(0)
 		const bytes = head.readUInt32LE(4)
 		if (end > maxFactsBytes) throw new Error(`${end} bytes say what a frame is, where ${maxFactsBytes} are taken`)
 		if (bytes > maxFrameBytes) throw new Error(`a frame of ${bytes} bytes, where ${maxFrameBytes} are taken`)
-		if (head.byteLength < end) return none
+		if (head.byteLength < end) return this.#keepHead(head)
 		const facts = JSON.parse(head.toString('utf8', lengthsBytes, end)) as Omit<Message, 'data'>
 		const message = {...facts, data: Buffer.allocUnsafeSlow(bytes)} as unknown as Message & {data: Uint8Array}
 		this.#message = message
 		this.#filled = 0
 		this.#head = none
 		return this.#fill(message, head.subarray(end))
+	}
+
+	/** A copy, for the chunk is the caller's, who may read into it again. */
+	#keepHead(head: Buffer): Buffer {
+		this.#head = Buffer.from(head)
+		return none
 	}
 
 	#fill(message: Message & {data: Uint8Array}, chunk: Buffer): Buffer {

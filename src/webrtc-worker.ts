@@ -275,9 +275,16 @@ function onPipeMessage(message: OnWebRtcPipe): void {
 	sourceOf(source).add({timeMs, keyFrame, data: Buffer.from(data.buffer, data.byteOffset, data.byteLength)})
 }
 
-const framePipe = new Socket({fd: framePipeFd, readable: true, writable: false})
 const pipeReader = new PipeReader<OnWebRtcPipe>(onPipeMessage)
-framePipe.on('data', (chunk: Buffer) => { pipeReader.read(chunk) })
+/** Read into one buffer, of which the reader keeps nothing: a stream would make one for each part of a frame, and take twice the CPU. */
+const readIntoOne = {
+	buffer: Buffer.alloc(64 * 1024),
+	callback: (bytes: number, buffer: Uint8Array) => {
+		pipeReader.read(Buffer.from(buffer.buffer, buffer.byteOffset, bytes))
+		return true
+	}
+}
+const framePipe = new Socket({fd: framePipeFd, readable: true, writable: false, ...{onread: readIntoOne}})
 // The server is gone, or it gave this worker up.
 framePipe.on('error', () => { shutdown(1) })
 process.on('disconnect', () => { shutdown(0) })
