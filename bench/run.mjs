@@ -22,6 +22,9 @@ import {cpuSeconds, machineSeconds} from './processes.mjs'
 import {judged, markdown} from './report.mjs'
 import {scenarios} from './scenarios/index.mjs'
 
+/** What a program does once, as compiling what is called often, is over by then. */
+const SETTLE_SECONDS = 30
+
 const contenders = [limit, sluice, opencv, motion, janus]
 
 const usage = `node bench/run.mjs [flags]
@@ -55,7 +58,7 @@ function readFlags() {
 		return all.filter(({id}) => ids.includes(id))
 	}
 	return {
-		settings: {quick: values.quick, rounds: number('rounds', 3, 1), seconds: number('seconds', 10, 4), settleSeconds: 2, firstFrames: number('first-frames', 3, 1)},
+		settings: {quick: values.quick, rounds: number('rounds', 3, 1), seconds: number('seconds', 10, 4), settleSeconds: values.quick ? 2 : SETTLE_SECONDS, firstFrames: number('first-frames', 3, 1)},
 		scenarios: chosen('only', scenarios),
 		contenders: chosen('contenders', contenders),
 		// A part of a run must not pass for the whole.

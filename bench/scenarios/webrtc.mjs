@@ -11,7 +11,7 @@ import {measureWindow} from '../window.mjs'
 const COUNTS = [1, 2, 8, 50]
 const QUICK_COUNTS = [1, 8, 50]
 const [FEW, MANY] = [8, 50]
-const SETTLE_SECONDS = 3
+const PREPARE_SECONDS = 3
 
 export const webrtc = {
 	id: 'webrtc',
@@ -78,11 +78,12 @@ export const webrtc = {
 }
 
 async function measureViewers(run, contender, {host, within}, count, seconds) {
+	const {settleSeconds} = run.settings
 	return withCamera({within}, camera => withServer(contender, run, {flags: ['--share', '--webrtc-port', '0'], host, within, camera}, async server => {
 		// As long as anybody's first viewer may take to come; a server that prepares itself ahead is done by then.
-		await pause(SETTLE_SECONDS * 1000)
+		await pause(PREPARE_SECONDS * 1000)
 		const viewers = await startWebrtcViewers(server.webrtc(camera.url), {count, host, within, camera})
-		await pause(SETTLE_SECONDS * 1000)
+		await pause(settleSeconds * 1000)
 		const before = udpErrors(viewers.pid)
 		const window = await measureWindow(server.pid, {settleSeconds: 0, seconds})
 		const after = udpErrors(viewers.pid)
