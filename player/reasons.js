@@ -1,7 +1,7 @@
 /**
  * @typedef {object} Reason Why there is no picture.
  * @property {string} code one of the server's error codes, or of the player's own: `server_unreachable`, `connection_lost`,
- *   `silent`, `no_first_picture`, `media_blocked`, `mode_unsupported`, `decode_failed`, `not_images`, `not_video`
+ *   `silent`, `no_first_picture`, `media_blocked`, `mode_unsupported`, `decode_failed`, `not_images`, `not_video`, `bad_address`
  * @property {string} detail what the server or the browser says of it, for people; may be empty
  * @property {boolean} [final] whether another try has no point, where the code alone does not tell
  */
@@ -10,7 +10,7 @@
 const finalCodes = new Set([
 	'bad_request', 'unauthorized', 'forbidden', 'not_found', 'method_not_allowed',
 	'camera_unauthorized', 'camera_not_found', 'camera_unsupported', 'template_invalid',
-	'not_images', 'not_video', 'mode_unsupported', 'webrtc_unavailable'
+	'not_images', 'not_video', 'mode_unsupported', 'webrtc_unavailable', 'bad_address'
 ])
 
 /**
@@ -19,7 +19,7 @@ const finalCodes = new Set([
  */
 const sameInEachMode = new Set([
 	'camera_unreachable', 'camera_unauthorized', 'camera_not_found', 'camera_timeout', 'camera_lost',
-	'unauthorized', 'forbidden', 'shutting_down', 'server_unreachable', 'connection_lost', 'silent'
+	'unauthorized', 'forbidden', 'shutting_down', 'server_unreachable', 'connection_lost', 'silent', 'bad_address'
 ])
 
 /**

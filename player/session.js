@@ -215,7 +215,17 @@ export class Session {
 		const trying = this.#state.name === 'reconnecting' ? 'reconnecting' : 'loading'
 		this.#change({...this.#state, name: trying, mode: name, retryAt: null})
 		// Whoever was told may have changed the wish.
-		if (this.#state.name === trying) this.#endTurn = takeTurn(() => { this.#startMode(name) })
+		if (this.#state.name === trying) this.#endTurn = takeTurn(() => { this.#tryMode(name) })
+	}
+
+	/** @param {ModeName} name */
+	#tryMode(name) {
+		try {
+			this.#startMode(name)
+		} catch (error) {
+			// A page of https opens no WebSocket without it. A mode that has not begun tells of no failure by itself.
+			this.#lose({code: error.name === 'SecurityError' ? 'bad_address' : 'internal_error', detail: String(error)})
+		}
 	}
 
 	/** @param {ModeName} name */

@@ -193,9 +193,13 @@ export class SluicePlayer extends HTMLElement {
 		if (this.isConnected) this.reconnect()
 	}
 
+	/** What is asked for; null where `src` is no address of a server. */
 	get #wanted() {
 		// Without an address of its own, this module's server is meant, and so with a path.
-		const server = new URL(this.src === '' ? '.' : this.src, import.meta.url)
+		const src = this.src === '' ? '.' : this.src
+		const server = URL.canParse(src, import.meta.url) ? new URL(src, import.meta.url) : null
+		// `localhost:8000` can be parsed as well: it has the scheme `localhost:`.
+		if (!server || !/^https?:$/.test(server.protocol)) return null
 		if (!server.pathname.endsWith('/')) server.pathname += '/'
 		const {camera, rtspUrl, token, pipeline, parameters} = this
 		return {server: server.href, camera, rtspUrl, token, pipeline, parameters}
@@ -210,9 +214,10 @@ export class SluicePlayer extends HTMLElement {
 		this.#shown = shown
 		this.#rates.clear()
 		this.#controls.name = camera
+		const wanted = this.#wanted
 		if (nothing) this.#session.close()
-		else if (!URL.canParse(src === '' ? '.' : src, import.meta.url)) this.#session.refuse({code: 'bad_request', detail: `src: ${src}`})
-		else this.#session.open(this.#wanted, this.mode, this.#isSeen)
+		else if (!wanted) this.#session.refuse({code: 'bad_address', detail: `src: ${src}`})
+		else this.#session.open(wanted, this.mode, this.#isSeen)
 		this.#refresh()
 	}
 

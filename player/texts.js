@@ -119,6 +119,8 @@ const english = {
 	decode_failed_advice: 'Choose the mode JPEG, for which the server decodes, or Automatic.',
 	not_video: 'This template does not make H.264.',
 	not_video_advice: 'Choose another template, or the mode JPEG, then connect again.',
+	bad_address: 'The server’s address cannot be opened from this page: it begins with http:// or https://, and on a page of https with https://.',
+	bad_address_advice: 'Write the server’s whole address, such as https://host:8000.',
 	unknown: 'The server reports an error that this page does not know.',
 	unknown_advice: 'See what the server says. A newer version of this page may know more.',
 
@@ -254,6 +256,8 @@ const chinese = {
 	decode_failed_advice: '请选择由服务器解码的 JPEG 播放方式，或“自动”。',
 	not_video: '此模板不输出 H.264。',
 	not_video_advice: '请选择其他模板或 JPEG 播放方式，然后重新连接。',
+	bad_address: '此页面无法打开该服务器地址：地址须以 http:// 或 https:// 开头，https 页面须使用 https://。',
+	bad_address_advice: '请填写完整的服务器地址，例如 https://host:8000。',
 	unknown: '服务器报告了本页面未知的错误。',
 	unknown_advice: '请参阅服务器信息。新版页面可能提供更多说明。',
 

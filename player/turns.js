@@ -18,7 +18,7 @@ function next() {
 }
 
 /**
- * Acts when it is this player's turn, which may be at once.
+ * Acts when it is this player's turn, at the earliest when the caller has got what ends it.
  * @param {() => void} act
  * @returns {() => void} ends the turn, or the wait for it; idempotent
  */
@@ -30,7 +30,7 @@ export function takeTurn(act) {
 		if (!ended) act()
 	}
 	waiting.add(begin)
-	next()
+	queueMicrotask(next)
 	return () => {
 		if (ended) return
 		ended = true

@@ -1,6 +1,7 @@
 import {once} from 'node:events'
 import {readFile} from 'node:fs/promises'
 import http from 'node:http'
+import https from 'node:https'
 import type {AddressInfo} from 'node:net'
 import test, {type ExecutionContext} from 'ava'
 import type {Browser, BrowserContextOptions, Page} from 'playwright-core'
@@ -66,6 +67,9 @@ async function withoutWhep(page: Page): Promise<() => number> {
 	})
 	return () => asked
 }
+
+/** An answer whose packets reach nobody. */
+const leadingNowhere = (sdp: string) => sdp.replace(/^(a=candidate:\S+ \d+ UDP \d+ )\S+ \d+/gim, (_, start: string) => `${start}192.0.2.1 9`)
 
 /** Hides the page as another tab in front of it does; Chromium without a window has no other way. */
 async function setHidden(page: Page, hidden: boolean): Promise<void> {
@@ -191,8 +195,7 @@ test.serial('auto takes WebRTC where it can be had, and the next mode where UDP 
 	const {page: blocked} = await newPage(t, browser)
 	await blocked.context().route(/\/whep/, async route => {
 		const response = await route.fetch()
-		const body = (await response.text()).replace(/^(a=candidate:\S+ \d+ UDP \d+ )\S+ \d+/gim, (_, start: string) => `${start}192.0.2.1 9`)
-		await route.fulfill({response, body})
+		await route.fulfill({response, body: leadingNowhere(await response.text())})
 	})
 	await blocked.goto(`${sluice.http}/`)
 	await addPlayer(blocked, {rtspUrl: camera.url('/h264')})
@@ -244,6 +247,32 @@ test.serial('a mode that the browser lacks is passed over, and said where it is 
 	await page.evaluate(() => { document.querySelector('sluice-player')?.setAttribute('mode', 'auto') })
 	await playsIn(page, 'jpeg')
 	t.false((await told(page)).some(text => /webrtc|mse/.test(text)))
+})
+
+test.serial('a server that the browser does not open is named, and holds up no other player of the page', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const key = await readFile('test/self-signed.pem')
+	const players = [
+		// A page of https opens no WebSocket without it, but for one of this machine. Four that stuck would leave no turn for others.
+		...Array<string>(4).fill('src="http://camera.example:8000" camera="door"'),
+		'src="camera.example:8000" camera="door"',
+		`src="${sluice.http}" rtsp-url="${camera.url('/h264')}"`
+	].map(attributes => `<sluice-player mode="jpeg" style="width: 300px" ${attributes}></sluice-player>`)
+	const pages = https.createServer({key, cert: key}, (request, response) => {
+		const name = request.url ?? '/'
+		response.setHeader('Content-Type', name === '/' ? 'text/html' : 'text/javascript')
+		if (name === '/') response.end(`<!doctype html><script type="module" src="sluice-player.js"></script>${players.join('')}`)
+		else void readFile(`player${name}`).then(text => response.end(text), () => response.writeHead(404).end())
+	})
+	pages.listen(0, '127.0.0.1')
+	await once(pages, 'listening')
+	t.teardown(() => pages.close())
+	const {page} = await newPage(t, browser, {ignoreHTTPSErrors: true, viewport: {width: 1280, height: 1400}})
+	await page.goto(`https://127.0.0.1:${(pages.address() as AddressInfo).port}/`)
+	const states = async () => page.evaluate(() => [...document.querySelectorAll('sluice-player')].map(({state: {name, reason}}) => [name, reason?.code].filter(Boolean).join(' ')))
+	await page.waitForFunction(() => [...document.querySelectorAll('sluice-player')].every(({state}) => state.name === 'failed' || state.name === 'live'))
+	t.deepEqual(await states(), [...Array<string>(5).fill('failed bad_address'), 'live'])
+	t.regex(await page.textContent('sluice-player .title') ?? '', /https/)
 })
 
 test.serial('a player that nobody sees disconnects, and comes back at once', async t => {
@@ -369,7 +398,10 @@ test.serial('a wall fits its tiles to the screen, shows sub-streams, and one cam
 		for (const [key, value] of [['rtsp_url', camera.url('/b-frames')], ['sub_url', camera.url('/h264')], ['name', name]] as const) wanted.append(key, value)
 	}
 	const sockets: string[] = []
-	page.on('websocket', socket => sockets.push(new URL(socket.url()).searchParams.get('rtsp_url') ?? ''))
+	page.on('websocket', socket => {
+		const asked = new URL(socket.url()).searchParams
+		sockets.push(asked.get('rtsp_url') ?? '')
+	})
 	await page.goto(`${sluice.http}/wall.html#${wanted.toString()}`)
 	const allIn = async (state: string) => page.waitForFunction(name => {
 		const players = [...document.querySelectorAll('.tile sluice-player')] as SluicePlayer[]
