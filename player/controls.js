@@ -82,9 +82,9 @@ export class Controls {
 	 * @param {object} shown
 	 * @param {import('./sluice-player.js').SluicePlayer['state']} shown.state
 	 * @param {import('./sluice-player.js').SluicePlayer['statistics']} shown.statistics
-	 * @param {number} shown.silentForMs
+	 * @param {number} shown.pictureAgeMs
 	 */
-	show({state, statistics, silentForMs}) {
+	show({state, statistics, pictureAgeMs}) {
 		const {text} = this.#texts
 		const {name, reason, retryInMs} = state
 		const {state: words, message, spinner, title, age, countdown, retry, snapshot, pictureInPicture, fullscreen} = this.#parts
@@ -96,7 +96,7 @@ export class Controls {
 		message.hidden = name === 'live'
 		spinner.hidden = hasPicture || name !== 'loading'
 		setText(title, this.#title(state, hasPicture))
-		setText(age, stale && name !== 'loading' ? text('last_picture', {age: ageOf(silentForMs, text)}) : '')
+		setText(age, stale && name !== 'loading' ? text('last_picture', {age: ageOf(pictureAgeMs, text)}) : '')
 		setText(countdown, name === 'reconnecting' ? (retryInMs === null ? text('trying') : text('next_try', {seconds: Math.max(1, Math.ceil(retryInMs / 1000))})) : '')
 		setText(retry, text('try_now'))
 		retry.hidden = name !== 'failed' && (name !== 'reconnecting' || retryInMs === null)

@@ -56,6 +56,9 @@ export class Session {
 	#triedAt = 0
 	#firstPictureAt = 0
 	#heardAt = 0
+	#pictureAt = 0
+	/** Whether the camera has been live since it was asked for. */
+	#hasPlayed = false
 	/** What the modes before this one counted. */
 	#countedBefore = {drawn: 0, dropped: 0, bytes: 0}
 	/** @type {State} */
@@ -76,9 +79,14 @@ export class Session {
 		return this.#state
 	}
 
-	/** @returns {number} ms since something arrived */
-	get silentForMs() {
+	/** @returns {number} ms since something arrived, or since the try began that waits for it */
+	get #silentForMs() {
 		return performance.now() - this.#heardAt
+	}
+
+	/** @returns {number} how old the last picture is, in ms */
+	get pictureAgeMs() {
+		return performance.now() - this.#pictureAt
 	}
 
 	/** @returns {import('./modes/mode.js').Counts} of all modes since the camera was asked for */
@@ -112,6 +120,7 @@ export class Session {
 		this.#wanted = wanted
 		this.#isPinned = wish !== 'auto'
 		this.#countedBefore = {drawn: 0, dropped: 0, bytes: 0}
+		this.#hasPlayed = false
 		this.#retry.reset()
 		this.#ladder = new Ladder({wish, supported: mode => modes[mode].isSupported(), server: wanted.server, camera: wanted.camera || wanted.rtspUrl})
 		this.#state = idle
@@ -163,8 +172,8 @@ export class Session {
 	tick() {
 		const {name} = this.#state
 		if (this.#mode === null) return
-		if (this.silentForMs > longestSilenceMs) this.#lose({code: 'silent', detail: ''})
-		else if (name === 'live' && this.silentForMs > silentAfterMs) this.#change({...this.#state, name: 'waiting'})
+		if (this.#silentForMs > longestSilenceMs) this.#lose({code: 'silent', detail: ''})
+		else if (name === 'live' && this.#silentForMs > silentAfterMs) this.#change({...this.#state, name: 'waiting'})
 	}
 
 	/** @param {State} state */
@@ -176,7 +185,7 @@ export class Session {
 	#wake() {
 		if (this.#retry.at !== null) this.tryNow()
 		// The link that this connection used may be gone without a word.
-		else if (this.#firstPictureAt !== 0 && this.#mode && this.silentForMs > suspiciousSilenceMs) this.#lose({code: 'silent', detail: ''})
+		else if (this.#firstPictureAt !== 0 && this.#mode && this.#silentForMs > suspiciousSilenceMs) this.#lose({code: 'silent', detail: ''})
 	}
 
 	#leave() {
@@ -253,10 +262,12 @@ export class Session {
 
 	/** @param {'canvas' | 'video'} surface */
 	#shown(surface) {
+		this.#pictureAt = performance.now()
 		if (this.#firstPictureAt !== 0) return
 		clearTimeout(this.#deadline)
 		this.#endTurn()
-		this.#firstPictureAt = performance.now()
+		this.#firstPictureAt = this.#pictureAt
+		this.#hasPlayed = true
 		this.#ladder.prove()
 		this.#screen.show(surface)
 		this.#change({...idle, name: 'live', mode: this.#ladder.mode})
@@ -284,7 +295,8 @@ export class Session {
 			this.#start()
 			return
 		}
-		if (isFinal(reason)) {
+		// A camera that starts anew has no stream for a while, and says so.
+		if (isFinal(reason) && !(this.#hasPlayed && reason.code === 'camera_not_found')) {
 			this.#leave()
 			this.#change({...this.#state, name: 'failed', reason, retryAt: null})
 			return

@@ -243,7 +243,7 @@ export class SluicePlayer extends HTMLElement {
 		this.#session.tick()
 		const {name} = this.#session.state
 		if (name === 'live') this.#rates.sample(this.#session.counts)
-		this.#controls.show({state: this.state, statistics: this.statistics, silentForMs: this.#session.silentForMs})
+		this.#controls.show({state: this.state, statistics: this.statistics, pictureAgeMs: this.#session.pictureAgeMs})
 		if (name === 'live' || name === 'waiting') this.dispatchEvent(new window.CustomEvent('statistics', {detail: this.statistics}))
 	}
 

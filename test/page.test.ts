@@ -371,6 +371,36 @@ test.serial('each loss makes the pause longer, to 30 s at most; some errors end 
 	t.is(await page.locator('#detail b').count(), 0, 'what the server says is text')
 })
 
+test.serial('a camera that has played is waited for, also when it says for a while that it has no such stream; the picture tells its age', async t => {
+	const sluice = await startSluice(t)
+	const {page} = await newPage(t)
+	await page.clock.install()
+	const server = new EventEmitter<{socket: [WebSocketRoute]}>()
+	await page.routeWebSocket(/\/ws\/stream/, socket => { server.emit('socket', socket) })
+	const next = async () => (await once(server, 'socket') as [WebSocketRoute])[0]
+	let coming = next()
+	await page.goto(link(sluice.http, 'rtsp://cam/x'))
+	let socket = await coming
+	const image = await jpegImage(page, 48, 24)
+	socket.send(image)
+	await inState(page, 'live')
+	const away = async () => {
+		socket.send(JSON.stringify({error: 'e', code: 'camera_not_found', detail: '404'}))
+		void socket.close({code: 4502})
+		await page.waitForFunction(() => document.body.dataset['state'] === 'reconnecting' && document.getElementById('retry')?.hidden === false && /\d/.test(document.getElementById('countdown')?.textContent ?? ''))
+		coming = next()
+		await page.clock.fastForward(31_000)
+		socket = await coming
+	}
+	await away()
+	await away()
+	// The try has begun just now; the picture is of two pauses ago.
+	await page.clock.runFor(1000)
+	t.regex(await page.textContent('sluice-player .age') ?? '', /, 6\d s old$/)
+	socket.send(image)
+	await inState(page, 'live')
+})
+
 test.serial('only ten seconds of live picture make the pauses short again', async t => {
 	const sluice = await startSluice(t)
 	const {page} = await newPage(t)
