@@ -123,8 +123,8 @@ export class Ladder {
 	/** The mode has shown a picture. */
 	prove() {
 		this.#proved = this.mode
-		if (this.#pinned) return
 		if (this.mode === 'webrtc') memory.set(this.#serverKey, undefined)
+		if (this.#pinned) return
 		// A camera that was slow this once must not be held to a lesser mode.
 		if (!this.#doubtful) memory.set(this.#cameraKey, this.mode)
 	}

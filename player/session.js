@@ -9,6 +9,8 @@ import {takeTurn} from './turns.js'
 
 /** A mode that shows no picture for so long gives way to the next. */
 const firstPictureWithinMs = 3000
+/** Where it was too early to tell why there is none, it is asked again. */
+const againAfterMs = 1000
 /** A network that has let no media through for so long is called blocked, where no other mode can take over. */
 const blockedAfterMs = 10_000
 /** Without anything new for so long, what is shown is no longer called live. */
@@ -276,8 +278,12 @@ export class Session {
 	/** @param {boolean} [late] whether it has passed before */
 	#onDeadline(late = false) {
 		this.#endTurn()
-		const reason = this.#mode?.overdue()
-		if (!reason) return
+		if (!this.#mode) return
+		const reason = this.#mode.overdue()
+		if (!reason) {
+			this.#deadline = setTimeout(() => { this.#onDeadline(late) }, againAfterMs)
+			return
+		}
 		const blocked = reason.code === 'media_blocked'
 		// A camera that starts again is no reason to give up a mode that has worked.
 		if (!blocked && (this.#ladder.isLast || this.#ladder.isProved)) return

@@ -1,3 +1,4 @@
+import {pictureWithinMs} from './modes/mode.js'
 import {codeOfClose, reasonIn} from './reasons.js'
 
 /** @typedef {import('./reasons.js').Reason} Reason */
@@ -10,8 +11,8 @@ export class StreamSocket {
 	#options
 	/** @type {WebSocket | null} */
 	#socket = null
-	/** Whether the server has taken the connection. */
-	opened = false
+	/** When the server took the connection; zero before. */
+	#openedAt = 0
 
 	/**
 	 * @param {object} options
@@ -33,7 +34,7 @@ export class StreamSocket {
 		// Not 'blob': the browser would file each one in another process, also those that give way undrawn.
 		socket.binaryType = 'arraybuffer'
 		socket.onopen = () => {
-			this.opened = true
+			this.#openedAt = performance.now()
 		}
 		socket.onmessage = ({data}) => {
 			if (typeof data !== 'string') {
@@ -45,11 +46,17 @@ export class StreamSocket {
 			else reason = reasonIn(message) ?? reason
 		}
 		socket.onclose = ({code}) => {
-			const lost = codeOfClose(code) ?? (this.opened ? 'connection_lost' : 'server_unreachable')
+			const lost = codeOfClose(code) ?? (this.#openedAt === 0 ? 'server_unreachable' : 'connection_lost')
 			this.close()
 			// A code that a newer server may have added is final as the server's status says: 4xx is the viewer's fault.
 			this.#options.onLoss({...(reason ?? {code: lost, detail: ''}), ...(code >= 4400 && code < 4500 && {final: true})})
 		}
+	}
+
+	/** Why there is no picture, though one should have come; null where it is too early to tell. */
+	overdue() {
+		const early = this.#openedAt === 0 || performance.now() - this.#openedAt < pictureWithinMs
+		return early ? null : {code: 'no_first_picture', detail: ''}
 	}
 
 	/** Ends the connection. Nothing is called any more. */

@@ -275,6 +275,53 @@ test.serial('a server that the browser does not open is named, and holds up no o
 	t.regex(await page.textContent('sluice-player .title') ?? '', /https/)
 })
 
+test.serial('an answer that comes late is no network that lets no WebRTC through: the connection gets its time', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page} = await newPage(t, browser)
+	await page.clock.install({time: 0})
+	await page.addInitScript(() => {
+		window.RTCPeerConnection = class extends RTCPeerConnection {
+			constructor() {
+				super()
+				this.addEventListener('signalingstatechange', () => { if (this.signalingState === 'stable') Object.assign(window, {answered: true}) })
+			}
+		}
+	})
+	await page.context().route(/\/whep/, async route => {
+		if (route.request().method() === 'DELETE') return route.continue()
+		const response = await route.fetch()
+		await page.clock.runFor(2500)
+		await route.fulfill({response, body: leadingNowhere(await response.text())})
+	})
+	await page.goto(`${sluice.http}/`)
+	await page.clock.pauseAt(10_000)
+	await addPlayer(page, {rtspUrl: camera.url('/h264')})
+	await page.waitForFunction(() => 'answered' in window)
+	const tried = async () => (await told(page)).filter(text => text.startsWith('loading'))
+	await page.clock.runFor(1500)
+	t.deepEqual(await tried(), ['loading webrtc'])
+	await page.clock.runFor(1500)
+	t.deepEqual(await tried(), ['loading webrtc', 'loading webcodecs'])
+})
+
+test.serial('WebRTC that plays after all ends what was remembered of a network that blocks it, pinned or not', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page} = await newPage(t, browser)
+	await page.goto(`${sluice.http}/`)
+	await page.evaluate(async file => {
+		const {Ladder} = await import(file) as {Ladder: new (options: object) => {drop: (reason: object) => boolean}}
+		new Ladder({wish: 'auto', supported: () => true, server: new URL('.', location.href).href, camera: 'another'}).drop({code: 'media_blocked', detail: ''})
+	}, '/ladder.js')
+	await addPlayer(page, {rtspUrl: camera.url('/h264')})
+	await playsIn(page, 'webcodecs')
+	await page.evaluate(() => { localStorage.setItem('sluice.modes', JSON.stringify(Object.fromEntries(Object.entries(JSON.parse(localStorage.getItem('sluice.modes') ?? '{}') as object).filter(([, [value]]) => value === 'blocked')))) })
+	await addPlayer(page, {rtspUrl: camera.url('/h264'), mode: 'webrtc'})
+	await playsIn(page, 'webrtc')
+	await addPlayer(page, {rtspUrl: camera.url('/h264')})
+	await playsIn(page, 'webrtc')
+	t.false((await told(page)).includes('loading webcodecs'))
+})
+
 test.serial('a player that nobody sees disconnects, and comes back at once', async t => {
 	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
 	const {page} = await openPlayer(t, sluice.http, {rtspUrl: camera.url('/h264'), mode: 'webcodecs'})

@@ -62,7 +62,7 @@ export class JpegMode {
 	}
 
 	overdue() {
-		return this.#socket.opened ? {code: 'no_first_picture', detail: ''} : null
+		return this.#socket.overdue()
 	}
 
 	/** @param {ArrayBuffer} bytes */

@@ -84,7 +84,7 @@ export class MseMode {
 	}
 
 	overdue() {
-		return this.#socket.opened ? {code: 'no_first_picture', detail: ''} : null
+		return this.#socket.overdue()
 	}
 
 	/** @param {import('../reasons.js').Reason} reason */

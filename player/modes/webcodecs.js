@@ -60,7 +60,7 @@ export class WebCodecsMode {
 	}
 
 	overdue() {
-		return this.#socket.opened ? {code: 'no_first_picture', detail: ''} : null
+		return this.#socket.overdue()
 	}
 
 	/** @param {import('../reasons.js').Reason} reason */

@@ -1,6 +1,6 @@
 /* global RTCPeerConnection */
 import {codeOfStatus, reasonIn} from '../reasons.js'
-import {queryOf} from './mode.js'
+import {pictureWithinMs, queryOf} from './mode.js'
 import {VideoCounter} from './video-counter.js'
 
 const statisticsEveryMs = 1000
@@ -18,6 +18,8 @@ export class WebRtcMode {
 	#counter
 	/** The stream's own address on the server, which ends it. */
 	#resource = ''
+	/** When the server's answer was taken, which lets the connection begin; zero before. */
+	#answeredAt = 0
 	#timer = 0
 	#healing = 0
 	#stopped = false
@@ -72,9 +74,10 @@ export class WebRtcMode {
 	}
 
 	overdue() {
-		// Where the server has answered and nothing connects, something between holds the media back.
-		const blocked = this.#resource !== '' && this.#peer.connectionState !== 'connected'
-		return {code: blocked ? 'media_blocked' : 'no_first_picture', detail: ''}
+		if (this.#answeredAt === 0) return {code: 'no_first_picture', detail: ''}
+		// An answer that has only just come says nothing of the network.
+		if (performance.now() - this.#answeredAt < pictureWithinMs) return null
+		return {code: this.#peer.connectionState === 'connected' ? 'no_first_picture' : 'media_blocked', detail: ''}
 	}
 
 	/** @param {import('../reasons.js').Reason} reason */
@@ -120,7 +123,9 @@ export class WebRtcMode {
 		// Before the browser looks for its own addresses, for it asks these servers for some.
 		this.#peer.setConfiguration({iceServers: iceServersIn(answer.headers.get('Link') ?? '')})
 		await this.#peer.setLocalDescription(offer)
-		if (!this.#stopped) await this.#peer.setRemoteDescription({type: 'answer', sdp})
+		if (this.#stopped) return
+		await this.#peer.setRemoteDescription({type: 'answer', sdp})
+		this.#answeredAt = performance.now()
 	}
 
 	/**
