@@ -222,7 +222,7 @@ export class SluicePlayer extends HTMLElement {
 	}
 
 	get #isSeen() {
-		return document.pictureInPictureElement === this || (this.#inView && !document.hidden)
+		return this.shadowRoot.pictureInPictureElement === this.#screen.video || (this.#inView && !document.hidden)
 	}
 
 	/** A player that nobody sees costs the camera and the server nothing. */

@@ -322,6 +322,37 @@ test.serial('WebRTC that plays after all ends what was remembered of a network t
 	t.false((await told(page)).includes('loading webcodecs'))
 })
 
+test.serial('WebRTC in a small window of its own plays on while its tab is hidden', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page} = await newPage(t, browser)
+	await page.goto(`${sluice.http}/`)
+	await addPlayer(page, {rtspUrl: camera.url('/h264'), mode: 'webrtc'})
+	// The player stands in an element of the page's own, as frameworks have it.
+	await page.evaluate(() => {
+		const player = document.querySelector('sluice-player')
+		const box = document.createElement('div')
+		document.body.append(box)
+		if (player) box.attachShadow({mode: 'open'}).append(player)
+		Object.assign(window, {player})
+	})
+	await page.waitForFunction(() => (window as unknown as {player: SluicePlayer}).player.state.name === 'live')
+	const frames = await page.evaluate(async () => {
+		const {player} = window as unknown as {player: SluicePlayer}
+		const video = player.shadowRoot?.querySelector('video')
+		// Chromium without a window has no small one either.
+		Object.defineProperty(player.shadowRoot, 'pictureInPictureElement', {value: video})
+		// A browser calls these for no page that is hidden.
+		HTMLVideoElement.prototype.requestVideoFrameCallback = () => 0
+		Object.defineProperty(document, 'hidden', {value: true, configurable: true})
+		document.dispatchEvent(new Event('visibilitychange'))
+		const told = (window as unknown as {told: string[]}).told.length
+		// Longer than a player waits before it leaves unseen, or says that it waits for the camera.
+		for (let events = 0; events < 14; events++) await new Promise(resolve => { player.addEventListener('statistics', resolve, {once: true}) })
+		return (window as unknown as {told: string[]}).told.slice(told)
+	})
+	t.deepEqual(frames, [])
+})
+
 test.serial('a player that nobody sees disconnects, and comes back at once', async t => {
 	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
 	const {page} = await openPlayer(t, sluice.http, {rtspUrl: camera.url('/h264'), mode: 'webcodecs'})

@@ -164,6 +164,8 @@ export class WebRtcMode {
 		if (!video) return
 		const {bytesReceived: bytes = 0, framesDropped: dropped = 0, framesDecoded: decoded = 0, totalProcessingDelay: processing = 0} = video
 		const before = this.#measured
+		// A browser tells a hidden page of no picture that it presents, and one in a small window of its own is played on.
+		if (decoded > before.decoded) this.#options.onFrame()
 		const fresh = decoded - before.decoded
 		const delayMs = fresh > 0 && rttMs !== null && processing > 0 ? rttMs / 2 + (processing - before.processing) * 1000 / fresh : before.delayMs
 		this.#measured = {bytes, dropped, delayMs, processing, decoded}
