@@ -63,7 +63,7 @@ export class SluicePlayer extends HTMLElement {
 		document.addEventListener('visibilitychange', this.#followSight)
 		window.addEventListener('pageshow', this.#followSight)
 		this.#refreshing = setInterval(() => { this.#refresh() }, refreshMs)
-		this.reconnect()
+		this.#openSoon()
 	}
 
 	disconnectedCallback() {
@@ -87,28 +87,28 @@ export class SluicePlayer extends HTMLElement {
 	}
 
 	get src() { return this.getAttribute('src') ?? '' }
-	set src(value) { this.setAttribute('src', value) }
+	set src(value) { this.setAttribute('src', value ?? '') }
 	get camera() { return this.getAttribute('camera') ?? '' }
-	set camera(value) { this.setAttribute('camera', value) }
+	set camera(value) { this.setAttribute('camera', value ?? '') }
 	get pipeline() { return this.getAttribute('pipeline') ?? '' }
-	set pipeline(value) { this.setAttribute('pipeline', value) }
+	set pipeline(value) { this.setAttribute('pipeline', value ?? '') }
 	get controls() { return this.getAttribute('controls') ?? '' }
-	set controls(value) { this.setAttribute('controls', value) }
+	set controls(value) { this.setAttribute('controls', value ?? '') }
 
 	get mode() {
 		const mode = this.getAttribute('mode') ?? ''
 		return SluicePlayer.modes.includes(mode) ? mode : 'auto'
 	}
 
-	set mode(value) { this.setAttribute('mode', value) }
+	set mode(value) { this.setAttribute('mode', value ?? '') }
 
-	get rtspUrl() { return this.#secrets.get('rtsp-url') ?? this.getAttribute('rtsp-url') ?? '' }
+	get rtspUrl() { return this.#kept('rtsp-url') }
 	set rtspUrl(value) { this.#keep('rtsp-url', value) }
-	get token() { return this.#secrets.get('token') ?? this.getAttribute('token') ?? '' }
+	get token() { return this.#kept('token') }
 	set token(value) { this.#keep('token', value) }
 
 	get parameters() { return Object.fromEntries(new URLSearchParams(this.getAttribute('parameters') ?? '')) }
-	set parameters(value) { this.setAttribute('parameters', new URLSearchParams(value).toString()) }
+	set parameters(value) { this.setAttribute('parameters', new URLSearchParams(value ?? '').toString()) }
 
 	/** What happens now. */
 	get state() {
@@ -137,6 +137,10 @@ export class SluicePlayer extends HTMLElement {
 	/** Starts over, with what the attributes say now. Several calls and changes of one moment are one start. */
 	reconnect() {
 		this.#pausedByCall = false
+		this.#openSoon()
+	}
+
+	#openSoon() {
 		if (this.#reopening) return
 		this.#reopening = true
 		queueMicrotask(() => {
@@ -186,10 +190,16 @@ export class SluicePlayer extends HTMLElement {
 		this[name] = value
 	}
 
-	/** @param {string} name @param {string} value */
+	/** @param {string} name */
+	#kept(name) {
+		return this.#secrets.get(name) ?? this.getAttribute(name) ?? ''
+	}
+
+	/** @param {string} name @param {string} [value] an empty one hides the attribute's too */
 	#keep(name, value) {
-		if ((this.#secrets.get(name) ?? '') === value) return
-		this.#secrets.set(name, String(value))
+		const text = String(value ?? '')
+		if (this.#kept(name) === text) return
+		this.#secrets.set(name, text)
 		if (this.isConnected) this.reconnect()
 	}
 
@@ -217,7 +227,7 @@ export class SluicePlayer extends HTMLElement {
 		const wanted = this.#wanted
 		if (nothing) this.#session.close()
 		else if (!wanted) this.#session.refuse({code: 'bad_address', detail: `src: ${src}`})
-		else this.#session.open(wanted, this.mode, this.#isSeen)
+		else this.#session.open(wanted, this.mode, this.#isSeen && !this.#pausedByCall)
 		this.#refresh()
 	}
 

@@ -353,6 +353,32 @@ test.serial('WebRTC in a small window of its own plays on while its tab is hidde
 	t.deepEqual(frames, [])
 })
 
+test.serial('pause() holds, also in the moment of a change and before the element is in the page', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page} = await openPlayer(t, sluice.http, {rtspUrl: camera.url('/h264'), mode: 'jpeg'})
+	await inState(page, 'live')
+	const sockets: string[] = []
+	page.on('websocket', socket => sockets.push(socket.url()))
+	await page.evaluate(url => {
+		const player = document.querySelector('sluice-player')
+		if (player) player.rtspUrl = url
+		player?.pause()
+	}, camera.url('/mjpeg'))
+	await inState(page, 'paused')
+	await page.evaluate(url => {
+		const player = Object.assign(document.createElement('sluice-player'), {rtspUrl: url, mode: 'jpeg'})
+		player.pause()
+		document.body.replaceChildren(player)
+	}, camera.url('/mjpeg'))
+	await inState(page, 'paused')
+	// Whoever looks: the element has been in sight by now.
+	await page.evaluate(async () => new Promise(resolve => { new IntersectionObserver(resolve).observe(document.querySelector('sluice-player') ?? document.body) }))
+	await inState(page, 'paused')
+	t.deepEqual(sockets, [])
+	await page.evaluate(() => { document.querySelector('sluice-player')?.play() })
+	await inState(page, 'live')
+})
+
 test.serial('a player that nobody sees disconnects, and comes back at once', async t => {
 	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
 	const {page} = await openPlayer(t, sluice.http, {rtspUrl: camera.url('/h264'), mode: 'webcodecs'})
@@ -423,6 +449,16 @@ test.serial('attributes may be missing, come late, and change', async t => {
 	await page.evaluate(() => { document.querySelector('sluice-player')?.removeAttribute('src') })
 	await inState(page, 'live')
 	t.is(await page.evaluate(() => document.querySelector('sluice-player')?.outerHTML.includes('rtsp://')), false, 'the property, which may hold a password, is in no attribute')
+
+	// A property that is cleared takes the attribute's word away as well; what is undefined is nothing.
+	await page.evaluate(url => { document.querySelector('sluice-player')?.setAttribute('rtsp-url', url) }, camera.url('/h264'))
+	await inState(page, 'live')
+	await page.evaluate(() => { Object.assign(document.querySelector('sluice-player') ?? {}, {rtspUrl: '', camera: undefined, pipeline: null, token: undefined, parameters: undefined}) })
+	await inState(page, 'idle')
+	t.deepEqual(await page.evaluate(() => {
+		const {camera, rtspUrl, pipeline, token, parameters} = document.querySelector('sluice-player') ?? {}
+		return {camera, rtspUrl, pipeline, token, parameters}
+	}), {camera: '', rtspUrl: '', pipeline: '', token: '', parameters: {}})
 	t.deepEqual(errors, [])
 })
 
