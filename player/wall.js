@@ -67,24 +67,29 @@ function camerasNamed(names) {
 /** @param {Camera} camera @param {'auto'} mode */
 function tileOf(camera, mode) {
 	const tile = Object.assign(document.createElement('figure'), {className: 'tile'})
-	const player = Object.assign(document.createElement('sluice-player'), {...camera.sub, mode, controls: 'none', parameters: tileParameters})
+	const parameters = /^(auto|jpeg)$/.test(mode) ? tileParameters : {}
+	const player = Object.assign(document.createElement('sluice-player'), {...camera.sub, mode, controls: 'none', parameters})
 	player.addEventListener('statechange', ({detail: {name, reason}}) => {
 		// The configuration may have set one of them, which no viewer may change then.
 		if (name === 'failed' && reason?.code === 'bad_request') player.removeAttribute('parameters')
 	})
 	const button = Object.assign(document.createElement('button'), {type: 'button', title: text('enlarge', {name: camera.name})})
 	button.setAttribute('aria-label', text('enlarge', {name: camera.name}))
-	button.addEventListener('click', () => { enlarge(camera, mode) })
-	tile.append(player, Object.assign(document.createElement('figcaption'), {textContent: camera.name}), button)
+	button.addEventListener('click', () => { enlarge(camera, mode, player) })
+	tile.append(button, player, Object.assign(document.createElement('figcaption'), {textContent: camera.name}))
 	return tile
 }
 
-/** Shows the camera's main stream alone. The tiles behind it rest. @param {Camera} camera @param {'auto'} mode */
-function enlarge(camera, mode) {
+/** Shows the camera's main stream alone. The tiles behind it rest. @param {Camera} camera @param {'auto'} mode @param {HTMLElement} small its player */
+function enlarge(camera, mode, small) {
 	part('large-name').textContent = camera.name
 	part('large-picture').replaceChildren(Object.assign(document.createElement('sluice-player'), {...camera.main, mode}))
 	part('large').showModal()
 	for (const player of players()) player.pause()
+	part('large').addEventListener('close', () => {
+		// Whoever looked at a camera that has failed has done so to see it again. The others may lock after too many tries.
+		if (small.state.name === 'failed') small.reconnect()
+	}, {once: true})
 }
 
 const players = () => document.querySelectorAll('.tile sluice-player')
@@ -112,10 +117,17 @@ function arrange() {
 	wall.style.setProperty('--tile', `${tile}px`)
 }
 
+let shows = 0
+
+/** Shows what the page's address says. */
 async function show() {
+	const show = ++shows
+	part('large').close()
 	const wanted = new URLSearchParams(location.hash.replace(/^#/, ''))
 	const named = camerasIn(wanted)
 	const cameras = named.length > 0 ? named : camerasNamed(await namesOnServer())
+	// The address may have changed while the server was asked.
+	if (show !== shows) return
 	const mode = wanted.get('mode') ?? 'auto'
 	part('wall').replaceChildren(...cameras.map(camera => tileOf(camera, mode)))
 	part('wall').hidden = cameras.length === 0

@@ -8,6 +8,7 @@ import type {Browser, BrowserContextOptions, Page} from 'playwright-core'
 import type {ModeName, SluicePlayer} from '../player/sluice-player.js'
 import {advances, cameraFlags, clockAfter, inState, launchBrowser, monotonicMs, newPage, type Opened} from './browser.js'
 import {startCamera, startSluice} from './processes.js'
+import {until} from './viewer.js'
 
 type Properties = Partial<Pick<SluicePlayer, 'src' | 'camera' | 'rtspUrl' | 'mode' | 'pipeline' | 'parameters'>>
 
@@ -515,6 +516,7 @@ test.serial('a wall fits its tiles to the screen, shows sub-streams, and one cam
 	page.on('websocket', socket => {
 		const asked = new URL(socket.url()).searchParams
 		sockets.push(asked.get('rtsp_url') ?? '')
+		t.false(asked.has('max_width'), 'the template of a mode that is pinned has none')
 	})
 	await page.goto(`${sluice.http}/wall.html#${wanted.toString()}`)
 	const allIn = async (state: string) => page.waitForFunction(name => {
@@ -527,7 +529,7 @@ test.serial('a wall fits its tiles to the screen, shows sub-streams, and one cam
 	t.deepEqual(await page.locator('figcaption').allTextContents(), ['one', 'two', 'three', 'four', 'five'])
 	t.true(await page.evaluate(() => document.documentElement.scrollHeight <= innerHeight && document.documentElement.scrollWidth <= innerWidth), 'all fit')
 
-	await page.click('.tile button >> nth=2')
+	await page.click('.tile > button >> nth=2')
 	await page.waitForFunction(() => document.querySelector<SluicePlayer>('dialog sluice-player')?.state.name === 'live')
 	t.is(await page.textContent('dialog h2'), 'three')
 	t.is(sockets.at(-1), camera.url('/b-frames'))
@@ -544,6 +546,59 @@ test.serial('a wall fits its tiles to the screen, shows sub-streams, and one cam
 	await page.goto(`${sluice.http}/wall.html`)
 	await page.waitForSelector('#empty:not([hidden])')
 	t.is(await page.textContent('#empty-title'), 'No camera to show')
+})
+
+test.serial('a tile of a wall that has failed is tried again by a click, and after it was shown large', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page} = await newPage(t, browser, {viewport: {width: 1280, height: 720}})
+	const sockets: string[] = []
+	page.on('websocket', socket => sockets.push(socket.url()))
+	const hasFailed = async (selector: string, asked: number) => {
+		await until(() => sockets.length === asked, 30_000, `${asked} requests`)
+		await page.waitForFunction(name => document.querySelector<SluicePlayer>(name)?.state.name === 'failed', `${selector} sluice-player`)
+	}
+	await page.goto(`${sluice.http}/wall.html#${new URLSearchParams({rtsp_url: camera.url('/nothing'), mode: 'jpeg'}).toString()}`)
+	await hasFailed('.tile', 1)
+	await page.click('.tile sluice-player .message button')
+	await hasFailed('.tile', 2)
+	t.is(await page.locator('dialog sluice-player').count(), 0)
+
+	// A small tile has no room for the button.
+	await page.setViewportSize({width: 200, height: 400})
+	await page.waitForSelector('.tile sluice-player .message button', {state: 'hidden'})
+	await page.click('.tile')
+	await hasFailed('dialog', 3)
+	await page.keyboard.press('Escape')
+	await hasFailed('.tile', 4)
+})
+
+test.serial('a wall shows what its address says last, whichever list comes first, and nothing plays behind a large picture', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page} = await newPage(t, browser)
+	let answer = () => undefined as unknown
+	const asked = new Promise<void>(resolve => {
+		void page.route('**/cameras', route => {
+			answer = async () => route.fulfill({json: {cameras: [{name: 'late'}]}})
+			resolve()
+		})
+	})
+	await page.goto(`${sluice.http}/wall.html`)
+	await asked
+	const go = async (name: string) => page.evaluate(hash => { location.hash = hash }, new URLSearchParams({rtsp_url: camera.url('/h264'), name, mode: 'jpeg'}).toString())
+	await go('one')
+	await page.waitForSelector('figcaption:has-text("one")')
+	const listed = page.waitForResponse('**/cameras')
+	await answer()
+	await (await listed).finished()
+	await page.evaluate(async () => fetch('cameras.json').catch(() => undefined))
+	t.deepEqual(await page.locator('figcaption').allTextContents(), ['one'])
+
+	await page.click('.tile')
+	await page.waitForFunction(() => document.querySelector<SluicePlayer>('dialog sluice-player')?.state.name === 'live')
+	await go('two')
+	await page.waitForSelector('figcaption:has-text("two")')
+	await page.waitForFunction(() => document.querySelector('dialog')?.open === false && document.querySelector<SluicePlayer>('.tile sluice-player')?.state.name === 'live')
+	t.is(await page.locator('dialog sluice-player').count(), 0)
 })
 
 test.serial('sixteen tiles of 360p, each with a pipeline of its own: all play, and none is lost', async t => {
