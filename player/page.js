@@ -21,8 +21,8 @@ const disconnectButton = part('disconnect')
 
 const templateForm = new TemplateForm({select: part('template'), box: part('parameters'), texts})
 
-/** The names of the server's cameras: what is typed is one of them, or a URL. @type {Set<string>} */
-const cameraNames = new Set()
+/** What a camera of the server's may be named. No URL looks like it, so the server's list need not be there. */
+const cameraName = /^[\w.-]{1,64}$/
 
 /** Connects, and writes the page's address anew, so that it can be passed on. @param {import('./address.js').Wanted} wanted */
 function connect(wanted) {
@@ -57,7 +57,6 @@ function followAddress() {
 
 /** @param {import('./address.js').Wanted} wanted */
 function fill(wanted) {
-	if (wanted.camera !== '') cameraNames.add(wanted.camera)
 	urlField.value = wanted.camera || wanted.rtspUrl
 	tokenField.value = wanted.token
 	if (wanted.token !== '') part('token-field').hidden = false
@@ -70,7 +69,7 @@ function fill(wanted) {
 /** @returns {import('./address.js').Wanted} what the form says */
 function read() {
 	const typed = urlField.value.trim()
-	const named = cameraNames.has(typed)
+	const named = cameraName.test(typed)
 	const mode = modeField.value
 	return {
 		camera: named ? typed : '',
@@ -105,8 +104,7 @@ async function loadCameras() {
 	try {
 		const answer = await fetch(new URL('cameras', location.href), {cache: 'no-store', signal: AbortSignal.timeout(5000)})
 		const {cameras} = await answer.json()
-		for (const {name} of cameras) cameraNames.add(String(name))
-		part('camera-names').replaceChildren(...[...cameraNames].map(name => new window.Option('', name)))
+		part('camera-names').replaceChildren(...cameras.map(({name}) => new window.Option('', String(name))))
 	} catch {
 		// A server that tells no names takes URLs.
 	}

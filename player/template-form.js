@@ -19,7 +19,7 @@
  * @property {string} [error] what is wrong with its file
  */
 
-/** The server's usual template; where it has none of this name, the first of its list is chosen. */
+/** What the server takes where no template is named. A camera of its configuration may have another. */
 const usualTemplate = 'jpeg'
 
 /** The choice of a template and the controls for its parameters, as the server's list of templates describes them. */
@@ -33,6 +33,8 @@ export class TemplateForm {
 	#loading = null
 	/** What was asked for last, which may come before the list does. */
 	#wanted = {pipeline: '', parameters: {}}
+	/** The one whose parameters are offered while none is chosen. @type {Template | undefined} */
+	#usual
 	/** What the templates that are offered make. */
 	#output = /^image\/jpeg/
 
@@ -99,11 +101,11 @@ export class TemplateForm {
 		this.#wanted = wanted
 		// A template that could not be read does not say what it makes.
 		const offered = (this.#templates ?? []).filter(({output}) => output === undefined || this.#output.test(output))
-		const options = offered.map(template => this.#option(template))
-		const usual = options.find(option => option.value === usualTemplate)?.value ?? options[0]?.value ?? ''
-		const chosen = wanted.pipeline === '' ? usual : wanted.pipeline
+		this.#usual = offered.find(({name}) => name === usualTemplate) ?? offered[0]
+		const options = [new window.Option(this.#texts.text('default_template'), ''), ...offered.map(template => this.#option(template))]
+		const chosen = wanted.pipeline
 		// A link may name a template that the list lacks: the form shows what was asked for, and the server says what it thinks of it.
-		if (!options.some(option => option.value === chosen)) options.push(new window.Option(chosen === '' ? this.#texts.text('default_template') : chosen, chosen))
+		if (!options.some(option => option.value === chosen)) options.push(new window.Option(chosen, chosen))
 		this.#select.replaceChildren(...options)
 		this.#select.value = chosen
 		this.#showParameters(wanted.parameters)
@@ -136,9 +138,9 @@ export class TemplateForm {
 		return this.#box.childElementCount > 0
 	}
 
-	/** @param {string} name */
+	/** @param {string} name empty for the server's default */
 	#templateNamed(name) {
-		return this.#templates?.find(template => template.name === name)
+		return name === '' ? this.#usual : this.#templates?.find(template => template.name === name)
 	}
 
 	/** @param {Parameter} parameter @returns {HTMLInputElement | HTMLSelectElement} */

@@ -191,6 +191,30 @@ test.serial('passwords are found wherever vendors put them', async t => {
 	t.is(address, 'wss://example.org/cameras/ws/stream?rtsp_url=rtsp%3A%2F%2Fa%3Ab%40cam%2F%3Fx%3D1%26y%3D%232&pipeline=jpeg&quality=5', 'behind a proxy the path stays')
 })
 
+test.serial('a name is a camera’s, also before the server’s list is there, and its own template stays', async t => {
+	const sluice = await startSluice(t)
+	const {page} = await newPage(t)
+	await page.route('**/cameras', async route => route.abort())
+	const sockets: string[] = []
+	await page.routeWebSocket(/\/ws\/stream/, socket => {
+		sockets.push(new URL(socket.url()).search)
+		socket.send(JSON.stringify({error: 'e', code: 'not_found', detail: `try ${sockets.length}`}))
+		void socket.close({code: 4404})
+	})
+	await fetch(`${sluice.http}/pipelines`)
+	await page.goto(`${sluice.http}/index.html`)
+	await page.selectOption('#mode', 'jpeg')
+	await page.waitForSelector('[name=quality]')
+	t.is(await page.locator('#template option:checked').textContent(), 'The server’s default')
+	await page.fill('#rtsp-url', 'front-door.2')
+	await page.click('#connect')
+	await page.waitForFunction(() => document.getElementById('detail')?.textContent === 'try 1')
+	await page.selectOption('#template', 'jpeg')
+	await page.click('#connect')
+	await page.waitForFunction(() => document.getElementById('detail')?.textContent === 'try 2')
+	t.deepEqual(sockets, ['?camera=front-door.2', '?camera=front-door.2&pipeline=jpeg'])
+})
+
 test.serial('a Chinese browser gets Chinese; each error of the server has words in both languages', async t => {
 	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
 	const {page} = await newPage(t, {locale: 'zh-CN'})
