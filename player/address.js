@@ -16,11 +16,12 @@ const knownNames = new Set(['mode', 'pipeline', 'token', 'adaptive', 'quality', 
 const secretWord = 'pass|pwd|psw|loginpas|auth|token|secret|credential|key(?![a-z])|(?<![a-z])pw'
 const secretName = new RegExp(secretWord, 'i')
 // `?user=admin&password=xyz`, `/user=admin_password=xyz_channel=1`, encoded or not. The value may hold anything, so it
-// ends where another `name=` starts, not at the first odd character.
-const secretParameter = new RegExp(`((?:[/?&;,_#]|%2F|%3F|%26)[\\w.-]*(?:${secretWord})[a-z]*(?:=|%3D)).*?(?=(?:[/?&;,#]|%2F|%3F|%26)[\\w.-]+(?:=|%3D)|_[a-z\\d]+(?:=|%3D)|$)`, 'gis')
+// ends where another `name=` starts, not at the first odd character. Nothing before the word is looked at, and little behind
+// it: a link may be long, and made to keep the page busy.
+const secretParameter = new RegExp(`((?:${secretWord})[a-z]{0,32}(?:=|%3D)).*?(?=(?:[/?&;,#]|%2F|%3F|%26)[\\w.-]+(?:=|%3D)|_[a-z\\d]+(?:=|%3D)|$)`, 'gis')
 
 /** A host, with or without a port, that nobody would have as a user name: dotted, in brackets, or localhost. */
-const certainHost = /^(?:[^:@[\]]+\.[^:@[\]]+|\[[\da-f:.]+\]|localhost)(?::\d*)?$/i
+const certainHost = /^(?:[^:@[\]][^:@[\].]*\.[^:@[\]]+|\[[\da-f:.]+\]|localhost)(?::\d*)?$/i
 const possibleHost = /^[^:@[\]]+(?::\d*)?$/
 
 /** @param {string} rest a URL without its scheme */

@@ -178,8 +178,12 @@ export class WebRtcMode {
  * @returns {RTCIceServer[]}
  */
 function iceServersIn(header) {
-	return [...header.matchAll(/<((?:stun|turn)s?:[^>]*)>((?:\s*;\s*[\w-]+=(?:"(?:[^"\\]|\\.)*"|[^",;\s]+))*)/g)].map(([, urls, rest]) => {
+	// The bound keeps a header full of beginnings from being searched to its end from each of them.
+	const links = [...header.matchAll(/<((?:stun|turn)s?:[^<>\s]{1,512})>((?:\s*;\s*[\w-]+=(?:"(?:[^"\\]|\\.)*"|[^",;\s]+))*)/gi)]
+	const servers = links.map(([, urls, rest]) => {
 		const parameters = Object.fromEntries([...rest.matchAll(/([\w-]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;\s]+))/g)].map(([, name, quoted, plain]) => [name, quoted?.replace(/\\(.)/g, '$1') ?? plain]))
 		return {urls, ...(parameters.username !== undefined && {username: parameters.username, credential: parameters.credential ?? ''})}
 	})
+	// One TURN server without a user name would make the browser refuse all of them.
+	return servers.filter(({urls, username}) => username !== undefined || !/^turn/i.test(urls))
 }
