@@ -371,6 +371,18 @@ test.serial('a broken image is skipped; without a list of templates one can conn
 	await page.waitForFunction(() => document.getElementById('resolution')?.textContent === '48 × 24')
 })
 
+test.serial('images that the browser cannot draw are said to be such, where there is no other', async t => {
+	const sluice = await startSluice(t)
+	const {page} = await newPage(t)
+	await page.routeWebSocket(/\/ws\/stream/, socket => {
+		const timer = setInterval(() => { socket.send(Buffer.from('no JPEG')) }, 50)
+		socket.onClose(() => { clearInterval(timer) })
+	})
+	await page.goto(link(sluice.http, 'rtsp://cam/x'))
+	await inState(page, 'reconnecting')
+	t.is(await page.textContent('#message-title'), 'This browser cannot decode the camera’s video.')
+})
+
 test.serial('each loss makes the pause longer, to 30 s at most; some errors end it', async t => {
 	const sluice = await startSluice(t)
 	const {page} = await newPage(t)

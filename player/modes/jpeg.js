@@ -18,7 +18,10 @@ export class JpegMode {
 	constructor(options) {
 		const {screen, onFrame, onPicture, onFailure} = options
 		this.#options = options
-		this.#picture = new Picture(screen.canvas, onPicture)
+		this.#picture = new Picture(screen.canvas, onPicture, () => {
+			this.stop()
+			onFailure({code: 'decode_failed', detail: 'no JPEG image that the browser knows'})
+		})
 		this.#socket = new StreamSocket({
 			onFrame: bytes => {
 				onFrame()

@@ -1,5 +1,7 @@
 /** A page that is never idle must not stop the pictures. */
 const longestWaitMs = 50
+/** An image may be torn now and then; where so many came and none could be drawn, none will be. */
+const mostBroken = 5
 
 /**
  * Lets the page see what came while it was busy: else the picture that is taken next is the one that was the newest before.
@@ -22,30 +24,33 @@ export class Picture {
 	#canvas
 	#context
 	#onDrawn
+	#onUseless
 	/** @type {{bytes: ArrayBuffer, at: number} | null} */
 	#newest = null
 	#drawing = false
 	#stopped = false
 
-	/** Pictures that arrived, were drawn, gave way to a newer one or were no image; and bytes. */
-	counts = {received: 0, drawn: 0, dropped: 0, broken: 0, bytes: 0}
+	#broken = 0
+	/** Pictures that were drawn or gave way to a newer one; and the bytes of all that arrived. */
+	counts = {drawn: 0, dropped: 0, bytes: 0}
 	/** From the arrival of the newest drawn picture until it was drawn, in ms. */
 	delayMs = 0
 
 	/**
 	 * @param {HTMLCanvasElement} canvas
 	 * @param {() => void} onDrawn called after each picture that was drawn
+	 * @param {() => void} onUseless called once, where the browser can draw none of them
 	 */
-	constructor(canvas, onDrawn) {
+	constructor(canvas, onDrawn, onUseless) {
 		this.#canvas = canvas
 		// A JPEG has no transparency, and the browser composes an opaque canvas for less.
 		this.#context = canvas.getContext('2d', {alpha: false})
 		this.#onDrawn = onDrawn
+		this.#onUseless = onUseless
 	}
 
 	/** Offers a picture for drawing; the one that still waits gives way. @param {ArrayBuffer} bytes of a JPEG */
 	show(bytes) {
-		this.counts.received++
 		this.counts.bytes += bytes.byteLength
 		if (this.#newest) this.counts.dropped++
 		this.#newest = {bytes, at: performance.now()}
@@ -71,7 +76,8 @@ export class Picture {
 				bitmap.close()
 				await messagesFirst()
 			} catch {
-				this.counts.broken++
+				this.#broken++
+				if (!this.#stopped && this.counts.drawn === 0 && this.#broken === mostBroken) this.#onUseless()
 			}
 		}
 		this.#drawing = false
