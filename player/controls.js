@@ -55,14 +55,15 @@ export class Controls {
 			fullscreen: this.#button('full_screen', onFullscreen)
 		}
 		this.#parts = parts
-		parts.state.setAttribute('role', 'status')
+		for (const part of [parts.state, parts.title]) part.setAttribute('role', 'status')
 		parts.statisticsButton.setAttribute('aria-pressed', 'false')
 		parts.retry.addEventListener('click', onRetry)
 		parts.message.append(parts.spinner, parts.title, parts.age, parts.countdown, parts.retry)
 		parts.controls.append(parts.statisticsButton, parts.snapshot, parts.pictureInPicture, parts.fullscreen)
 		for (const name of ['state', 'message', 'statistics', 'controls']) parts[name].setAttribute('part', name)
 		this.#statistics = this.#rows(['mode', 'rate', 'resolution', 'quality', 'bandwidth', 'dropped', 'delay', 'first_picture'])
-		this.root = element('div', {})
+		// The words are in the viewer's language, whatever the page's is. The keyboard's place may be handed to it by `show()`.
+		this.root = element('div', {lang: texts.lang, tabIndex: -1})
 		this.root.append(screen.video, screen.canvas, parts.message, parts.state, parts.statistics, parts.controls)
 	}
 
@@ -93,13 +94,16 @@ export class Controls {
 		const classes = `${name}${stale ? ' stale' : ''}`
 		if (this.root.className !== classes) this.root.className = classes
 		setText(words, text(`state_${name}`))
+		const canRetry = name === 'failed' || (name === 'reconnecting' && retryInMs !== null)
+		// With a button that hides, the keyboard's place would fall back to the beginning of the page.
+		if (!canRetry && retry.matches(':focus')) this.root.focus()
 		message.hidden = name === 'live'
 		spinner.hidden = hasPicture || name !== 'loading'
 		setText(title, this.#title(state, hasPicture))
 		setText(age, stale && name !== 'loading' ? text('last_picture', {age: ageOf(pictureAgeMs, text)}) : '')
 		setText(countdown, name === 'reconnecting' ? (retryInMs === null ? text('trying') : text('next_try', {seconds: Math.max(1, Math.ceil(retryInMs / 1000))})) : '')
 		setText(retry, text('try_now'))
-		retry.hidden = name !== 'failed' && (name !== 'reconnecting' || retryInMs === null)
+		retry.hidden = !canRetry
 		message.dataset.code = reason?.code ?? ''
 		snapshot.hidden = !hasPicture
 		pictureInPicture.hidden = this.#screen.shown !== 'video' || !document.pictureInPictureEnabled

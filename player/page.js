@@ -114,6 +114,8 @@ function showState() {
 	const {name, reason} = player.state
 	document.body.dataset.state = name
 	const active = name !== 'idle' && name !== 'failed'
+	// The button is about to be hidden, and the keyboard's place with it.
+	if (name !== 'reconnecting' && document.activeElement === part('try-now')) part('connect').focus()
 	disconnectButton.disabled = !active
 	part('connect').textContent = text(active ? 'connect_again' : 'connect')
 	part('figures').hidden = !active

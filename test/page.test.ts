@@ -410,8 +410,10 @@ test.serial('each loss makes the pause longer, to 30 s at most; some errors end 
 		t.true(seconds >= 0.65 * full && seconds <= full, `pause ${index + 1}: ${seconds} s`)
 	}
 	t.is(attempts, 8)
-	await page.click('#try-now')
+	await page.focus('#try-now')
+	await page.keyboard.press('Enter')
 	await inState(page, 'failed')
+	t.is(await page.evaluate(() => document.activeElement?.id), 'connect', 'the keyboard’s place is not lost with the button')
 	await page.clock.fastForward(60_000)
 	t.is(attempts, 9, 'nobody guesses passwords by itself')
 	t.is(await page.locator('#detail b').count(), 0, 'what the server says is text')

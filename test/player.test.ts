@@ -649,6 +649,14 @@ test.serial('words are in the browser’s language', async t => {
 	t.is(await page.textContent('sluice-player .state'), '正在重新连接…')
 	t.is(await page.textContent('sluice-player .title'), '无法连接到摄像机。')
 	await page.waitForFunction(() => /^\d+ 秒后重试。$/.test(document.querySelector('sluice-player')?.shadowRoot?.querySelector('.countdown')?.textContent ?? ''))
-	await page.click('sluice-player .message button')
+	t.is(await page.getAttribute('sluice-player .title >> xpath=ancestor::*[@lang]', 'lang'), 'zh-CN', 'whatever the page’s language is')
+	// The button hides while it tries, and the keyboard's place stays in the player.
+	await page.focus('sluice-player .message button')
+	await page.evaluate(() => {
+		const player = document.querySelector('sluice-player')
+		player?.addEventListener('statechange', () => { requestAnimationFrame(() => requestAnimationFrame(() => Object.assign(window, {focused: document.activeElement === player}))) }, {once: true})
+	})
+	await page.keyboard.press('Enter')
+	await page.waitForFunction(() => (window as unknown as {focused?: boolean}).focused)
 	await page.waitForFunction(() => (window as unknown as {told: string[]}).told.filter(text => text === 'reconnecting jpeg camera_unreachable').length >= 2)
 })
