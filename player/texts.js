@@ -130,6 +130,9 @@ const english = {
 	label_max_width: 'Maximum width',
 	label_max_height: 'Maximum height',
 	label_max_fps: 'Maximum frame rate',
+	label_fps: 'Frame rate',
+	label_bitrate: 'Maximum bit rate',
+	label_threads: 'Encoder threads',
 	label_transport: 'Transport',
 	label_adaptive: 'Adaptive quality',
 	hint_adaptive: 'While the link is too slow, lowers: {list}',
@@ -269,6 +272,9 @@ const chinese = {
 	label_max_width: '最大宽度',
 	label_max_height: '最大高度',
 	label_max_fps: '最大帧率',
+	label_fps: '帧率',
+	label_bitrate: '最大码率',
+	label_threads: '编码线程数',
 	label_transport: '传输协议',
 	label_adaptive: '自适应质量',
 	hint_adaptive: '链路过慢时降低：{list}',
@@ -278,6 +284,9 @@ const chinese = {
 	hint_max_width: '像素；更大的画面会被缩小',
 	hint_max_height: '像素；更大的画面会被缩小',
 	hint_max_fps: '每秒帧数上限',
+	hint_fps: '每秒帧数',
+	hint_bitrate: 'kbit/s',
+	hint_threads: '线程越多，编码越快，占用的处理器核心也越多',
 	hint_transport: 'tcp 可靠；udp 在丢包的网络中延迟更低'
 }
 

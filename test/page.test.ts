@@ -245,6 +245,15 @@ test.serial('a Chinese browser gets Chinese; each error of the server has words 
 		return ['en', 'zh'].flatMap(language => keys.flatMap(key => [key, `${key}_advice`]).map(key => ({language, key, text: textsFor([language]).text(key)})))
 	}, [`${sluice.http}/texts.js`, codes] as const)
 	t.deepEqual(words.filter(({text}) => text === ''), [])
+
+	// So has each parameter that the form offers.
+	const raw = await page.evaluate(async file => {
+		const {textsFor} = await import(file) as {textsFor: (languages: string[]) => {text: (key: string) => string}}
+		const {pipelines} = await (await fetch('pipelines')).json() as {pipelines: {parameters?: {name: string}[]}[]}
+		const names = new Set(pipelines.flatMap(({parameters = []}) => parameters.map(({name}) => name)))
+		return [...names].filter(name => textsFor(['en']).text(`label_${name}`) === '' || textsFor(['zh']).text(`label_${name}`) === '' || textsFor(['zh']).text(`hint_${name}`) === '')
+	}, `${sluice.http}/texts.js`)
+	t.deepEqual(raw, [])
 })
 
 test.serial('the keyboard is enough: Enter connects, Escape disconnects', async t => {
