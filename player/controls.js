@@ -167,7 +167,7 @@ export class Controls {
 }
 
 /** @param {number} ms @param {import('./texts.js').Texts['text']} text */
-export function ageOf(ms, text) {
+function ageOf(ms, text) {
 	const seconds = Math.round(ms / 1000)
 	return seconds < 120 ? text('seconds', {count: seconds}) : text('minutes', {count: Math.floor(seconds / 60)})
 }

@@ -50,7 +50,7 @@ export interface PlayerStatistics {
 	 * - `buffer`: how much video waits in the browser.
 	 */
 	readonly delayOf: 'draw' | 'decode' | 'network' | 'buffer' | null
-	/** From the start of this try in its mode to the first picture; null before it. */
+	/** From the start of this try to its first picture, with the modes that were given up on the way; null before it. */
 	readonly firstPictureMs: number | null
 }
 

@@ -170,6 +170,26 @@ test.serial('webcodecs and mse play a camera with B-frames; a page that is busy 
 	t.true(ageMs < 2500, `the picture is ${ageMs} ms old`)
 })
 
+test.serial('mse: what came while the browser was not ready is dropped, and not what the rest needs', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
+	const {page} = await newPage(t, browser)
+	await page.addInitScript(() => {
+		const ready = new Promise(resolve => { Object.assign(window, {ready: resolve}) })
+		Object.defineProperty(MediaSource.prototype, 'onsourceopen', {
+			set(this: MediaSource, act: (() => void) | null) {
+				if (act) this.addEventListener('sourceopen', () => { void ready.then(act) })
+			}
+		})
+	})
+	await page.goto(`${sluice.http}/`)
+	await addPlayer(page, {rtspUrl: camera.url('/h264'), mode: 'mse'})
+	await page.waitForFunction(() => Number(document.querySelector('sluice-player')?.statistics.dropped) >= 60)
+	await page.evaluate(() => { (window as unknown as {ready: () => void}).ready() })
+	await inState(page, 'live')
+	await advances(page)
+	t.deepEqual((await told(page)).filter(text => text.startsWith('reconnecting')), [])
+})
+
 test.serial('auto goes down the ladder where the server has no WHEP, and remembers what worked', async t => {
 	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
 	const {page} = await newPage(t, browser)

@@ -138,14 +138,14 @@ export class MseMode {
 
 	/** @param {ArrayBuffer} bytes */
 	#offer(bytes) {
-		// A box of MP4 has its type behind its length. Every initialization segment begins anew.
-		const begins = boxType(bytes) === 'ftyp'
 		if (this.#queue.length >= longestQueue) {
+			// What comes next needs its codec and its initialization segment all the same.
+			const kept = [this.#queue.findLast(part => typeof part === 'string'), this.#queue.findLast(part => typeof part !== 'string' && isStart(part))]
 			this.#dropped += this.#queue.length
-			this.#queue = this.#queue.filter(part => typeof part === 'string').slice(-1)
+			this.#queue = this.#queue.filter(part => kept.includes(part))
 			this.#waitsForStart = true
 		}
-		if (this.#waitsForStart && !begins && !beginsWithKeyFrame(bytes)) {
+		if (this.#waitsForStart && !isStart(bytes) && !beginsWithKeyFrame(bytes)) {
 			this.#dropped++
 			return
 		}
@@ -191,7 +191,10 @@ export class MseMode {
 	}
 }
 
-/** @param {ArrayBuffer} bytes @param {number} [at] of the box */
+/** Whether it is an initialization segment, with which everything begins anew. @param {ArrayBuffer} bytes */
+const isStart = bytes => boxType(bytes) === 'ftyp'
+
+/** A box of MP4 has its type behind its length. @param {ArrayBuffer} bytes @param {number} [at] of the box */
 function boxType(bytes, at = 0) {
 	return at + 8 > bytes.byteLength ? '' : String.fromCharCode(...new Uint8Array(bytes, at + 4, 4))
 }
