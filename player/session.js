@@ -15,7 +15,7 @@ const againAfterMs = 1000
 const blockedAfterMs = 10_000
 /** Without anything new for so long, what is shown is no longer called live. */
 const silentAfterMs = 3000
-/** A browser notices a dead link only after minutes, and the server's own limits are shorter than this. */
+/** A browser notices a dead link only after minutes. README.md says it, for the server's own limits may be longer. */
 const longestSilenceMs = 30_000
 /** After a change of network so much silence is enough to try anew. */
 const suspiciousSilenceMs = 5000
