@@ -121,13 +121,13 @@ let shows = 0
 
 /** Shows what the page's address says. */
 async function show() {
-	const show = ++shows
+	const mine = ++shows
 	part('large').close()
 	const wanted = new URLSearchParams(location.hash.replace(/^#/, ''))
 	const named = camerasIn(wanted)
 	const cameras = named.length > 0 ? named : camerasNamed(await namesOnServer())
 	// The address may have changed while the server was asked.
-	if (show !== shows) return
+	if (mine !== shows) return
 	const mode = wanted.get('mode') ?? 'auto'
 	part('wall').replaceChildren(...cameras.map(camera => tileOf(camera, mode)))
 	part('wall').hidden = cameras.length === 0
