@@ -21,8 +21,8 @@ const disconnectButton = part('disconnect')
 
 const templateForm = new TemplateForm({select: part('template'), box: part('parameters'), texts})
 
-/** What a camera of the server's may be named. No URL looks like it, so the server's list need not be there. */
-const cameraName = /^[\w.-]{1,64}$/
+/** What a camera of the server's may be named. No URL looks like it, so the server's list need not be there; a bare address is a URL begun. */
+const cameraName = /^(?!\d+(?:\.\d+){3}$)[\w.-]{1,64}$/
 
 /** Connects, and writes the page's address anew, so that it can be passed on. @param {import('./address.js').Wanted} wanted */
 function connect(wanted) {
