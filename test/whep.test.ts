@@ -169,6 +169,18 @@ test.serial('a camera that is transcoded is not played beside that, as one that 
 	t.regex(await (await fetch(`${sluice.http}/metrics`)).text(), /^sluice_workers\{state="running"\} 1$/m)
 })
 
+test.serial('who comes while the camera of a shared stream is lost is told so, and is shown nothing old', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t, ['--share', '--open-timeout', '2', '--retry-for', '20'])])
+	const url = whepUrl(sluice, {rtsp_url: camera.url('/h264')})
+	await pictures(watch(t, url), 10)
+	camera.child.kill('SIGKILL')
+	await camera.exit
+	await sluice.line(line => line['msg'] === 'retrying')
+	const answer = await offer(url, chromiumOffer)
+	t.is(answer.status, 409)
+	t.regex(String(answer.problem['code']), /^camera_/)
+})
+
 test.serial('over capacity is 503 with Retry-After, until somebody leaves', async t => {
 	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t, ['--max-webrtc-viewers', '1'])])
 	const url = whepUrl(sluice, {rtsp_url: camera.url('/h264')})
