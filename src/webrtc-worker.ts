@@ -81,7 +81,8 @@ class Session {
 	#handlers: NodeDataChannel.MediaHandler[]
 	#config: NodeDataChannel.RtpPacketizationConfig
 	#sourceId: number
-	#source: Source
+	/** From the moment that media can flow. */
+	#source: Source | undefined
 	#feed: Feed
 	/** The library answers each question itself; this only counts, and ends the session of who asks without end. */
 	#resends = new Budget(resendPackets * 4, maxResendsPerSecond)
@@ -111,7 +112,6 @@ class Session {
 		for (const handler of this.#handlers.slice(1)) packetizer.addToChain(handler)
 		this.#track.setMediaHandler(packetizer)
 		this.#sourceId = source
-		this.#source = sourceOf(source)
 		this.#feed = new Feed((data, timestampMs) => { this.#write(data, timestampMs) })
 		this.#watch()
 	}
@@ -137,9 +137,9 @@ class Session {
 		this.#closed = true
 		clearTimeout(this.#timer)
 		sessions.delete(this.#id)
-		this.#source.detach(this.#feed)
+		this.#source?.detach(this.#feed)
 		// The server may have said already that no frame of it follows.
-		if (this.#source.unused) sources.delete(this.#sourceId)
+		if (this.#source?.unused) sources.delete(this.#sourceId)
 		this.#feed.close()
 		this.count(unreported)
 		const counters: SessionCounters = this.#feed.counters
@@ -170,6 +170,7 @@ class Session {
 			this.#connected = true
 			clearTimeout(this.#timer)
 			send({type: 'connected', session: this.#id})
+			this.#source = sourceOf(this.#sourceId)
 			this.#source.attach(this.#feed)
 		})
 		this.#track.onMessage(message => {
@@ -178,7 +179,7 @@ class Session {
 				this.close('the viewer asked for too many packets again')
 				return
 			}
-			if (!asksForKeyFrame(message)) return
+			if (!this.#source || !asksForKeyFrame(message)) return
 			if (this.#feed.refresh(this.#source.kept)) send({type: 'key-frame-wanted', source: this.#sourceId})
 		})
 	}
