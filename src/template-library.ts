@@ -88,7 +88,7 @@ export class TemplateLibrary {
 	/** A folder that was replaced by another one is not watched any more. */
 	async #lookAtFolder(): Promise<void> {
 		this.#looking ??= (async () => {
-			if (this.#closed || await stampOf(this.#directory) === this.#folder) return
+			if (await stampOf(this.#directory) === this.#folder || this.#closed) return
 			this.#watchFolder()
 			await this.#refreshAll()
 		})().finally(() => { this.#looking = undefined })
@@ -254,16 +254,18 @@ export class TemplateLibrary {
 			const text = await readText(file, name)
 			const template = parseTemplate(name, text)
 			// Without an earlier version there is nothing to fall back to, and the viewer hears the parser's words.
-			if (!lastGood) return {stamp, good: template, problem: undefined, check: undefined, available: undefined, failed: new CameraMemory(), lastFailure: undefined}
+			const anew = {stamp, good: template, problem: undefined, check: undefined, available: undefined, failed: new CameraMemory(), lastFailure: undefined}
+			if (!lastGood) return anew
 			const check = this.#withChecker(async checker => checker.check(template))
 			const found = await check.catch(() => undefined)
 			// No worker could be started: the next viewer has the file looked at again.
 			if (!found) return {stamp: '', good: lastGood, problem: known?.problem, ...rest}
 			const {missing, faults} = found
 			const [first] = inOrder([...faults, ...missing])
-			// One that was never tried may be no better.
-			if (first && known?.available === undefined && !isSound(await this.#withChecker(async checker => checker.check(lastGood)))) return {stamp, good: template, problem: undefined, check: undefined, available: undefined, failed: new CameraMemory(), lastFailure: undefined}
-			if (!first) return {stamp, good: template, problem: undefined, check, available: true, failed: new CameraMemory(), lastFailure: undefined}
+			if (!first) return {...anew, check, available: true}
+			// The last one may be no better, where it was never tried.
+			const last = known?.available === undefined ? await this.#withChecker(async checker => checker.check(lastGood)).catch(() => undefined) : undefined
+			if (last && !isSound(last)) return anew
 			return {stamp, good: lastGood, problem: new SluiceError('template_invalid', findingText(name, first)), ...rest}
 		} catch (error) {
 			return {stamp, good: lastGood, problem: asSluiceError(error), ...rest}
