@@ -137,7 +137,7 @@ export class Credit {
 	#send(): void {
 		this.#lastId = (this.#lastId + 1) % 2 ** 32
 		// A viewer that answers nothing is not remembered ping by ping, but by the oldest: the link may be a very long one.
-		if (this.blind) this.#unanswered.length = 1
+		if (this.blind && this.#unanswered.length > 0) this.#unanswered.length = 1
 		else this.#unanswered.push({id: this.#lastId, sentMs: this.#now()})
 		const payload = Buffer.allocUnsafe(4)
 		payload.writeUInt32BE(this.#lastId)
