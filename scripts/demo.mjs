@@ -20,10 +20,9 @@ const say = text => { console.error(`demo: ${text}`) }
 
 const pause = ms => new Promise(resolve => { setTimeout(resolve, ms) })
 
-async function isFree(port, host) {
-	const probe = net.createServer()
+/** Whether a probe, a server or a UDP socket, that was just told to listen does so. */
+async function listens(probe) {
 	try {
-		probe.listen(port, host)
 		await once(probe, 'listening')
 		return true
 	} catch {
@@ -33,18 +32,8 @@ async function isFree(port, host) {
 	}
 }
 
-async function isFreeForUdp(port) {
-	const probe = createSocket('udp4')
-	try {
-		probe.bind(port)
-		await once(probe, 'listening')
-		return true
-	} catch {
-		return false
-	} finally {
-		probe.close()
-	}
-}
+const isFree = async (port, host) => listens(net.createServer().listen(port, host))
+const isFreeForUdp = async port => listens(createSocket('udp4').bind(port))
 
 /** A flag's value on a command line: `--port 80` or `--port=80`. */
 function flag(args, name) {

@@ -165,8 +165,8 @@ export class Pipeline {
 		this.#fail(reason === undefined ? error : new SluiceError('camera_unreachable', reason))
 	}
 
-	#onExit({code, signal, expected, spawnError, misbehaviour}: WorkerExit): void {
-		if (!expected) this.#fail(new SluiceError('pipeline_failed', spawnError ?? misbehaviour ?? `the worker died: ${signal ?? `exit code ${code ?? 'none'}`}`))
+	#onExit({code, signal, expected, reason}: WorkerExit): void {
+		if (!expected) this.#fail(new SluiceError('pipeline_failed', reason ?? `the worker died: ${signal ?? `exit code ${code ?? 'none'}`}`))
 	}
 
 	/** For a worker that cannot be asked to stop, for it does not listen. */

@@ -173,10 +173,10 @@ export class WebRtcEngine {
 		})
 		// Whoever opens a session hears of it.
 		this.#listening.catch(() => undefined)
-		this.ended = worker.exited.then(({code, signal, expected, spawnError, misbehaviour}) => {
+		this.ended = worker.exited.then(({code, signal, expected, reason}) => {
 			// A failure ends the worker by the same close() as a stop does.
 			const asked = expected && !this.#failure
-			this.#failure ??= {reason: spawnError ?? misbehaviour ?? `the worker died: ${signal ?? `exit code ${code ?? 'none'}`}`, unavailable: false}
+			this.#failure ??= {reason: reason ?? `the worker died: ${signal ?? `exit code ${code ?? 'none'}`}`, unavailable: false}
 			for (const {reject} of this.#opening.values()) reject(this.#error())
 			this.#opening.clear()
 			for (const {onClosed} of this.#peers.values()) onClosed(this.#failure.reason, {sent: 0, bytes: 0, dropped: 0, asked: 0, replays: 0})

@@ -27,10 +27,8 @@ export interface WorkerExit {
 	signal: NodeJS.Signals | null
 	/** True where close() asked for it; false where the worker died by itself. */
 	expected: boolean
-	/** Why there was no process at all. */
-	spawnError?: string
-	/** Why the server ended it: it sent what cannot be taken. */
-	misbehaviour?: string
+	/** Where the server knows more: why there was no process at all, or what the worker sent that cannot be taken. */
+	reason?: string
 }
 
 /**
@@ -122,11 +120,11 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 
 	async #watchExit(): Promise<WorkerExit> {
 		return new Promise(resolve => {
-			this.#child.once('exit', (code, signal) => { resolve({code, signal, expected: this.#closing, ...(this.#misbehaviour !== undefined && {misbehaviour: this.#misbehaviour})}) })
+			this.#child.once('exit', (code, signal) => { resolve({code, signal, expected: this.#closing, ...(this.#misbehaviour !== undefined && {reason: this.#misbehaviour})}) })
 			// The process could not be spawned: no exit follows.
 			this.#child.once('error', error => {
 				this.#lastLine = error.message
-				if (this.pid === undefined) resolve({code: null, signal: null, expected: this.#closing, spawnError: `the worker could not be started: ${error.message}`})
+				if (this.pid === undefined) resolve({code: null, signal: null, expected: this.#closing, reason: `the worker could not be started: ${error.message}`})
 			})
 		})
 	}
