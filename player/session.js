@@ -53,7 +53,7 @@ export class Session {
 	/** Removes the listeners on the window and the document. */
 	#listening = new AbortController()
 	#deadline = 0
-	/** Lets the next player of the page start. */
+	/** Lets the next player of the page start. @type {(shown?: boolean) => void} */
 	#endTurn = () => undefined
 	#triedAt = 0
 	#firstPictureAt = 0
@@ -267,7 +267,7 @@ export class Session {
 		this.#pictureAt = performance.now()
 		if (this.#firstPictureAt !== 0) return
 		clearTimeout(this.#deadline)
-		this.#endTurn()
+		this.#endTurn(true)
 		this.#firstPictureAt = this.#pictureAt
 		this.#hasPlayed = true
 		this.#ladder.prove()

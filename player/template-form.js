@@ -21,6 +21,8 @@
 
 /** What the server takes where no template is named. A camera of its configuration may have another. */
 const usualTemplate = 'jpeg'
+/** A server that is asked for the first time has to find out what its host can run; a small one that is busy takes seconds for that. */
+const listWithinMs = 20_000
 
 /** The choice of a template and the controls for its parameters, as the server's list of templates describes them. */
 export class TemplateForm {
@@ -81,7 +83,7 @@ export class TemplateForm {
 	/** @param {string | URL} address */
 	async #load(address) {
 		try {
-			const answer = await fetch(address, {cache: 'no-store', signal: AbortSignal.timeout(5000)})
+			const answer = await fetch(address, {cache: 'no-store', signal: AbortSignal.timeout(listWithinMs)})
 			const {pipelines} = await answer.json()
 			const templates = pipelines.filter(template => typeof template?.name === 'string')
 			if (!answer.ok || templates.length === 0) return false

@@ -3,14 +3,19 @@
  * makes each of them slow, and a slow one would leave its mode for one that costs the server more.
  */
 const most = 4
+const least = 2
+/** One more where a picture came sooner than this, and one less where it took longer than that, a mode's time being 3 s. */
+const quickMs = 800
+const slowMs = 1500
 
 /** @type {Set<() => void>} those that wait, the first come first */
 const waiting = new Set()
 let taken = 0
+let allowed = least
 
 function next() {
 	for (const act of waiting) {
-		if (taken >= most) return
+		if (taken >= allowed) return
 		taken++
 		waiting.delete(act)
 		act()
@@ -20,22 +25,28 @@ function next() {
 /**
  * Acts when it is this player's turn, at the earliest when the caller has got what ends it.
  * @param {() => void} act
- * @returns {() => void} ends the turn, or the wait for it; idempotent
+ * @returns {(shown?: boolean) => void} ends the turn, or the wait for it; idempotent. A camera that shows nothing says nothing of how busy the page is
  */
 export function takeTurn(act) {
 	let ended = false
-	let began = false
+	/** @type {number | null} */
+	let beganAt = null
 	const begin = () => {
-		began = true
+		beganAt = performance.now()
 		if (!ended) act()
 	}
 	waiting.add(begin)
 	queueMicrotask(next)
-	return () => {
+	return (shown = false) => {
 		if (ended) return
 		ended = true
 		waiting.delete(begin)
-		if (began) taken--
+		if (beganAt !== null) {
+			taken--
+			const tookMs = performance.now() - beganAt
+			if (shown && tookMs < quickMs) allowed = Math.min(most, allowed + 1)
+			else if (shown && tookMs > slowMs) allowed = Math.max(least, allowed - 1)
+		}
 		next()
 	}
 }

@@ -223,6 +223,7 @@ def arguments():
     parser.add_argument("--key-interval", type=float, default=1, help="seconds between key frames")
     parser.add_argument("--deaf", action="store_true", help="make no key frame when a viewer asks for one, RTCP's PLI and FIR")
     parser.add_argument("--pattern", default="smpte horizontal-speed=4", help="videotestsrc's pattern, and properties behind it")
+    parser.add_argument("--full-range", action="store_true", help="black is 0 and white 255, as many cameras have it; 16 and 235 else")
     parser.add_argument("--user", default="demo", help="of the mount /secret")
     parser.add_argument("--password", default="secret", help="of the mount /secret")
     parser.add_argument("--auth", choices=("basic", "digest"), default="basic")
@@ -237,11 +238,15 @@ def mounts(a):
     """Path → launch line. The payloaders are named as GStreamer's RTSP server asks: pay0, pay1."""
     frames = max(1, round(a.fps * a.key_interval))
 
+    # videotestsrc makes the limited range only, 16 to 235, whatever its caps say.
+    stretch = "videobalance brightness=-0.0627 contrast=1.1644 saturation=1.1384"
+    full = f" ! {stretch} ! capssetter caps=video/x-raw,colorimetry=1:3:5:1" if a.full_range else ""
+
     def picture(source=""):
         return (
             f"videotestsrc is-live=true {source} pattern={a.pattern} ! video/x-raw,format=I420,width={a.width},height={a.height},framerate={a.fps}/1"
             f" ! clockoverlay time-format=\"%Y-%m-%d %H:%M:%S\" halignment=center valignment=center font-desc=\"Sans 36\""
-            f" ! timeoverlay halignment=center valignment=bottom font-desc=\"Sans 24\" ! identity name=mark"
+            f" ! timeoverlay halignment=center valignment=bottom font-desc=\"Sans 24\" ! identity name=mark{full}"
         )
 
     h264 = f"x264enc tune=zerolatency speed-preset=ultrafast bitrate={a.kbit} key-int-max={frames} ! video/x-h264,profile=baseline"
@@ -251,7 +256,7 @@ def mounts(a):
     return {
         "/h264": f"{picture()} ! {h264_payload} name=pay0",
         "/h265": f"{picture()} ! {h265} ! rtph265pay name=pay0 pt=96",
-        "/mjpeg": f"{picture()} ! jpegenc quality=80 ! rtpjpegpay name=pay0 pt=26",
+        "/mjpeg": f"{picture()}{'' if a.full_range else f' ! {stretch}'} ! jpegenc quality=80 ! rtpjpegpay name=pay0 pt=26",
         "/secret": f"{picture()} ! {h264_payload} name=pay0",
         # The rest is for tests: odd cameras that exist in the field.
         "/sound-first": f"{sound} name=pay0 {picture()} ! {h264_payload} name=pay1",

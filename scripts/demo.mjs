@@ -133,7 +133,9 @@ function addresses() {
 
 function describe({host, port, cameraPort}) {
 	const camera = `rtsp://127.0.0.1:${cameraPort}`
-	const page = name => `http://${name.includes(':') ? `[${name}]` : name}:${port}/index.html#rtsp_url=${encodeURIComponent(`${camera}/h264`)}`
+	const named = path => `rtsp_url=${encodeURIComponent(`${camera}${path}`)}`
+	const server = name => `http://${name.includes(':') ? `[${name}]` : name}:${port}`
+	const page = name => `${server(name)}/index.html#${named('/h264')}`
 	const everywhere = ['0.0.0.0', '::', undefined].includes(host)
 	const here = everywhere || ['127.0.0.1', '::1'].includes(host) ? 'localhost' : host
 	const rule = '─'.repeat(100)
@@ -142,6 +144,7 @@ function describe({host, port, cameraPort}) {
 		rule,
 		`  The picture:   ${page(here)}`,
 		...(everywhere ? addresses().map(address => `  From a phone:  ${page(address)}`) : []),
+		`  Many at once:  ${server(here)}/wall.html#${['/h264', '/h265', '/mjpeg'].map(named).join('&')}`,
 		'',
 		`  This camera also has ${camera}/h265, /mjpeg and /secret (with a password: rtsp://demo:secret@127.0.0.1:${cameraPort}/secret).`,
 		'  Ctrl-C stops both.',

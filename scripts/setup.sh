@@ -128,9 +128,9 @@ PYTHON
   need gstreamer1.0-plugins-good "rtspsrc, rtph264depay, rtph265depay, rtpjpegdepay, jpegenc" \
     has_elements gstreamer1.0-plugins-good rtspsrc rtph264depay rtph265depay rtpjpegdepay jpegenc
   if [ "$stage" = server ]; then
-    need gstreamer1.0-plugins-bad "h264parse, h265parse" has_elements gstreamer1.0-plugins-bad h264parse h265parse
+    need gstreamer1.0-plugins-bad "gdppay, h264parse, h265parse" has_elements gstreamer1.0-plugins-bad gdppay h264parse h265parse
   else
-    need gstreamer1.0-plugins-bad "h264parse, h265parse, x265enc" has_elements gstreamer1.0-plugins-bad h264parse h265parse x265enc
+    need gstreamer1.0-plugins-bad "gdppay, h264parse, h265parse, x265enc" has_elements gstreamer1.0-plugins-bad gdppay h264parse h265parse x265enc
   fi
   need gstreamer1.0-libav "avdec_h264, avdec_h265" has_elements gstreamer1.0-libav avdec_h264 avdec_h265
   need glib-networking "TLS, for rtsps cameras" any_file /usr/lib/*/gio/modules/libgio{gnutls,openssl}.so /usr/lib{,64}/gio/modules/libgio{gnutls,openssl}.so

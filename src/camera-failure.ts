@@ -11,6 +11,12 @@ const rtspStatusCodes: Record<number, ErrorCode> = {
 	461: 'camera_unsupported'
 }
 
+/** Of what GStreamer words so that nobody can tell what to do. */
+const plainWords: readonly [RegExp, string][] = [
+	[/^Failed to connect\. \(Generic error\)/, 'no connection can be made: there is no route to it, or no such machine'],
+	[/\(Parse error\)/, 'what answers there speaks no RTSP; is the port right?']
+]
+
 /**
  * The failure behind the messages of a pipeline's bus.
  *
@@ -38,7 +44,7 @@ export function cameraFailure(message: BusMessage, warnings: readonly BusMessage
 		if (reason.startsWith('No valid RTSP URL')) return new SluiceError('bad_request', 'rtsp_url is none that GStreamer can read')
 		if (/timeout/i.test(reason)) return new SluiceError('camera_timeout', `the camera did not answer: ${told}`)
 		if (/no streams|media type/i.test(reason)) return new SluiceError('camera_unsupported', told)
-		if (!playing) return new SluiceError('camera_unreachable', told)
+		if (!playing) return new SluiceError('camera_unreachable', plainWords.find(([pattern]) => pattern.test(reason))?.[1] ?? told)
 		return new SluiceError('camera_lost', told)
 	}
 	// rtspsrc stops because of what lies behind it; an element that fails by itself is not the camera's fault.

@@ -5,15 +5,15 @@ export const rememberMs = 10 * 60 * 1000
 const maxCameras = 1000
 
 /** What was found out of each camera: which codec it was last seen to send, for one. */
-export class CameraMemory {
-	#facts = new Map<string, {fact: string; untilMs: number}>()
+export class CameraMemory<Fact extends string = string> {
+	#facts = new Map<string, {fact: Fact; untilMs: number}>()
 
-	recall({location}: CameraSource): string | undefined {
+	recall({location}: CameraSource): Fact | undefined {
 		const known = this.#facts.get(location)
 		return known && known.untilMs > performance.now() ? known.fact : undefined
 	}
 
-	learn({location}: CameraSource, fact: string): void {
+	learn({location}: CameraSource, fact: Fact): void {
 		// A Map keeps the order of insertion: the camera that was learnt of longest ago is forgotten first.
 		this.#facts.delete(location)
 		this.#facts.set(location, {fact, untilMs: performance.now() + rememberMs})

@@ -1,12 +1,14 @@
 import {readFile} from 'node:fs/promises'
 import {BFrameFinder} from './b-frames.js'
 import type {CameraSource} from './camera-source.js'
+import type {Caps} from './caps.js'
 import {monotonicMs} from './clock.js'
 import type {Config} from './config.js'
 import {asSluiceError} from './errors.js'
-import {isKeyFrame} from './h264.js'
+import type {Sample} from './frame-reader.js'
+import type {NalCodec} from './h264.js'
 import {createLog} from './log.js'
-import {type Frame, Pipeline} from './pipeline.js'
+import {Pipeline} from './pipeline.js'
 import {fillTemplate, readTemplate} from './template.js'
 import {Worker} from './worker.js'
 
@@ -51,7 +53,7 @@ export async function checkUrl(options: UrlCheckOptions): Promise<number> {
 		// rtspsrc refuses rtspu:// with protocols=tcp.
 		const chosen = transport && jpeg.parameters.some(({name}) => name === 'transport') ? [['transport', transport] as const] : []
 		shown = await play(fillTemplate(jpeg, new Map(chosen)), options)
-		const depayload = untouched.get(shown.first.codec) ?? 'parsebin'
+		const depayload = untouched.get(shown.codec) ?? 'parsebin'
 		const coded = await play(`rtspsrc name=src protocols=${transport ?? 'tcp'} latency=100 tcp-timeout=5000000 ! application/x-rtp,media=video ! ${depayload} ! appsink name=sink sync=false`, options)
 		print(`${label}: plays`)
 		for (const [name, text] of report(shown, coded)) print(`  ${name}: ${text}`)
@@ -74,7 +76,10 @@ interface Seen {
 interface Played {
 	/** From the start of the pipeline, in a worker that was ready. */
 	firstFrameMs: number
-	first: Pick<Frame, 'codec' | 'caps'>
+	/** Of its first frame. */
+	caps: Caps
+	/** What the camera sends, by its name in RTP; undefined where that is not known. */
+	codec: string | undefined
 	frames: readonly Seen[]
 	/** When it ended, on the clock of the frames' `timeMs`. */
 	endMs: number
@@ -102,16 +107,18 @@ async function play(launch: string, {source, config: {openTimeoutMs, frameTimeou
 			const startedMs = performance.now()
 			const frames: Seen[] = []
 			let finder: BFrameFinder | undefined
-			const onFirstFrame = ({codec, caps}: Frame) => {
+			let codec: string | undefined
+			const onFirstSample = ({caps}: Sample) => {
 				const firstFrameMs = performance.now() - startedMs
-				if ((codec === 'H264' || codec === 'H265') && caps['stream-format'] === 'byte-stream') finder = new BFrameFinder(codec)
+				const coded = nalCodecs.get(caps['name'])
+				if (coded && caps['stream-format'] === 'byte-stream') finder = new BFrameFinder(coded)
 				const cpuBefore = cpuSeconds(worker.pid)
 				timer = setTimeout(() => {
 					const endMs = monotonicMs()
 					const seconds = (performance.now() - startedMs - firstFrameMs) / 1000
 					void Promise.all([cpuBefore, cpuSeconds(worker.pid)]).then(([before, after]) => {
 						const cores = before === undefined || after === undefined ? undefined : (after - before) / seconds
-						resolve({firstFrameMs, first: {codec, caps}, frames, endMs, opened: finder !== undefined, bFrames: finder?.found, cores})
+						resolve({firstFrameMs, caps, codec, frames, endMs, opened: finder !== undefined, bFrames: finder?.found, cores})
 					})
 				}, playMs)
 			}
@@ -121,12 +128,13 @@ async function play(launch: string, {source, config: {openTimeoutMs, frameTimeou
 				openTimeoutMs,
 				frameTimeoutMs,
 				log,
-				onFrame: frame => {
-					if (frames.length === 0) onFirstFrame(frame)
-					const {timeMs, data, codec} = frame
+				onSample: sample => {
+					if (frames.length === 0) onFirstSample(sample)
+					const {timeMs, data, keyFrame} = sample
 					finder?.add(data)
-					frames.push({timeMs, bytes: data.byteLength, keyFrame: finder !== undefined && isKeyFrame(data, codec === 'H265' ? 'H265' : 'H264')})
+					frames.push({timeMs, bytes: data.byteLength, keyFrame})
 				},
+				onCodec: told => { codec = told },
 				onFailure: reject
 			})
 			// Behind the pipeline, which tells why where it was not closed on purpose.
@@ -147,10 +155,11 @@ async function cpuSeconds(pid: number | undefined): Promise<number | undefined> 
 	return fields && fields.reduce((sum, field) => sum + Number(field), 0) / ticksPerSecond
 }
 
+const nalCodecs: ReadonlyMap<unknown, NalCodec> = new Map([['video/x-h264', 'H264'], ['video/x-h265', 'H265']])
 const codecNames: ReadonlyMap<unknown, string> = new Map([['H264', 'H.264'], ['H265', 'H.265']])
 
-function report(shown: Played, {first: {codec, caps}, frames, endMs, opened, bFrames}: Played): [string, string][] {
-	const {width, height} = Number(caps['width']) > 0 && Number(caps['height']) > 0 ? caps : shown.first.caps
+function report(shown: Played, {codec, caps, frames, endMs, opened, bFrames}: Played): [string, string][] {
+	const {width, height} = Number(caps['width']) > 0 && Number(caps['height']) > 0 ? caps : shown.caps
 	const traits = [['profile', caps['profile']], ['level', caps['level']]].flatMap(([name, value]) => (typeof value === 'string' ? [`${String(name)} ${value}`] : []))
 	const name = codec ?? caps['name']
 	const rate = framesPerSecond(frames)

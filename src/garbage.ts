@@ -1,4 +1,4 @@
-/** When V8 collects the frames that nobody holds any more, in the server and in its workers. */
+/** When V8 collects the frames that nobody holds any more, in the server. */
 import {setFlagsFromString} from 'node:v8'
 import {runInNewContext} from 'node:vm'
 

@@ -1,7 +1,6 @@
-/**
- * Reads what GStreamer's `gdppay` writes: buffers with their timestamps, which gstreamer-superficial does not give, and caps.
- * Takes hostile bytes: it throws nothing.
- */
+/** Reads what GStreamer's `gdppay` writes: buffers with their timestamps and flags, and caps. Takes hostile bytes. */
+import type {Buffer} from 'node:buffer'
+import {PacketReader} from './packet-reader.js'
 
 /** [gst-plugins-bad, gst/gdp/dataprotocol.c], version 1.0; all numbers are big-endian. */
 const headerBytes = 62
@@ -9,30 +8,65 @@ const typeAt = 4
 const lengthAt = 6
 const timeAt = 10
 const durationAt = 18
+const flagsAt = 42
 const bufferType = 1
 const capsType = 2
 const noTime = 2n ** 64n - 1n
+/** GST_BUFFER_FLAG_DELTA_UNIT. */
+const deltaUnit = 1 << 13
+
+/** No camera's picture is so large: beyond it whoever wrote it is broken. */
+export const maxFrameBytes = 32 * 1024 * 1024
+/** Caps are some hundred bytes, and may hold a codec's parameters, or what else a camera says of itself. */
+const maxCapsBytes = 256 * 1024
+
+export interface GdpBuffer {
+	type: 'buffer'
+	/** Times in nanoseconds; undefined where GStreamer knows none. */
+	ptsNs: number | undefined
+	durationNs: number | undefined
+	/** Whether it builds on the buffers before it, as far as GStreamer knows. */
+	delta: boolean
+	data: Buffer
+}
 
 export type GdpPacket =
-	/** Times in nanoseconds; undefined where GStreamer knows none. */
-	| {type: 'buffer'; ptsNs: number | undefined; durationNs: number | undefined; data: Uint8Array}
+	| GdpBuffer
 	/** Caps as GStreamer writes them, `video/x-h264, width=(int)640, …`. */
 	| {type: 'caps'; text: string}
 
 /**
- * @param packet one whole packet, as gdppay puts each into a buffer of its own
- * @returns undefined for events, and for what is no packet
+ * Reads a stream of packets; events are left out.
+ * @returns its `read()` throws where these are no packets, or one is too large
  */
-export function readGdp(packet: Uint8Array): GdpPacket | undefined {
-	if (packet.byteLength < headerBytes || packet[0] !== 1) return undefined
-	const view = new DataView(packet.buffer, packet.byteOffset, packet.byteLength)
-	const data = packet.subarray(headerBytes)
-	if (view.getUint32(lengthAt) !== data.byteLength) return undefined
-	const type = view.getUint16(typeAt)
-	if (type === bufferType) return {type: 'buffer', ptsNs: time(view.getBigUint64(timeAt)), durationNs: time(view.getBigUint64(durationAt)), data}
-	// C's own end of a text is part of it.
-	if (type === capsType) return {type: 'caps', text: new TextDecoder().decode(data).replace(/\0.*$/s, '')}
-	return undefined
+export function gdpReader(onPacket: (packet: GdpPacket) => void): PacketReader {
+	return new PacketReader({
+		headerBytes,
+		bytesBehind,
+		onPacket: (header, data) => {
+			const type = header.readUInt16BE(typeAt)
+			// C's own end of a text is part of it.
+			if (type === capsType) onPacket({type: 'caps', text: data.toString().replace(/\0.*$/s, '')})
+			else if (type === bufferType) {
+				onPacket({
+					type: 'buffer',
+					ptsNs: time(header.readBigUInt64BE(timeAt)),
+					durationNs: time(header.readBigUInt64BE(durationAt)),
+					delta: (header.readUInt16BE(flagsAt) & deltaUnit) !== 0,
+					data
+				})
+			}
+		}
+	})
+}
+
+function bytesBehind(header: Buffer): number {
+	if (header[0] !== 1) throw new Error('what the worker sends is no GDP')
+	const bytes = header.readUInt32BE(lengthAt)
+	if (header.readUInt16BE(typeAt) === capsType) {
+		if (bytes > maxCapsBytes) throw new Error(`caps of ${bytes} bytes are more than the ${maxCapsBytes} that are taken`)
+	} else if (bytes > maxFrameBytes) throw new Error(`a frame of ${bytes} bytes is more than the ${maxFrameBytes} that are taken`)
+	return bytes
 }
 
 /** A pipeline's times stay exact for a hundred days, and within microseconds for longer than anybody waits. */

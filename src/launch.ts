@@ -21,6 +21,9 @@ export interface PropertyText extends Position {
 /** An element as a launch text names it. */
 export interface ElementText extends Position {
 	name: string
+	/** Offsets in the launch text, of its name's first letter and behind its last property. */
+	start: number
+	end: number
 	properties: PropertyText[]
 }
 
@@ -29,7 +32,8 @@ export interface ElementText extends Position {
  * behind it, a link alone, and words, which are elements or references.
  */
 const tokenPattern = /([\w][\w%:-]*)\s*=\s*("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?:\\.|\S)+)|!\s*[\w-]+\/[\w-]+[^!]*|!|[^\s!]+/gs
-const elementPattern = /^\(*([a-z\d][\w-]*)$/i
+/** Brackets may stand before it, with the name of their bin's kind. */
+const elementPattern = /^(?:[\w-]*\.?\()*([a-z\d][\w-]*)$/i
 
 /** The elements of a launch text, in their order. What it cannot tell, as a plug-in's caps features, it leaves out. */
 export function elementsOf(launch: string): ElementText[] {
@@ -38,11 +42,14 @@ export function elementsOf(launch: string): ElementText[] {
 	let current: ElementText | undefined
 	for (const {0: text, 1: property, 2: value = '', index} of launch.matchAll(tokenPattern)) {
 		if (property !== undefined) {
-			current?.properties.push({name: property, value: value.replace(/^(["'])(.*)\1$/s, '$2'), text, ...lines.at(index)})
+			if (!current) continue
+			current.properties.push({name: property, value: value.replace(/^(["'])(.*)\1$/s, '$2'), text, ...lines.at(index)})
+			current.end = index + text.length
 			continue
 		}
 		const name = elementPattern.exec(text)?.[1]
-		current = name === undefined ? undefined : {name, properties: [], ...lines.at(index + text.length - name.length)}
+		const end = index + text.length
+		current = name === undefined ? undefined : {name, start: end - name.length, end, properties: [], ...lines.at(end - name.length)}
 		if (current) elements.push(current)
 	}
 	return elements

@@ -1,29 +1,19 @@
+import type {Caps} from './caps.js'
 import {codecStringOf} from './codec-string.js'
-import {readGdp} from './gdp.js'
+import type {GdpBuffer} from './gdp.js'
 import {fragment, initSegment, type TrackFormat} from './mp4.js'
 import {Mp4Timeline} from './mp4-timeline.js'
-import type {Caps} from './worker-messages.js'
 
 /** What is cut into fragments: H.264 with lengths before its NAL units, and its parameter sets in the caps. */
 const lengthBytes = 4
 const idrType = 5
 
-/** A fragment with one picture in it. */
-export interface Fragment {
-	data: Uint8Array
-	keyFrame: boolean
-	/** With the first fragment, and with one behind changed caps: what has to be told before it. */
-	start?: {caps: Caps; init: Uint8Array}
-}
-
 /**
- * Makes fragmented MP4 of what `gdppay` writes: each access unit is a fragment at once. GStreamer's own mp4mux gives a
- * picture away when the one after the next has come, and needs decoding times, which a live camera with B-frames does not have.
+ * Makes fragmented MP4 of H.264: each access unit is a fragment at once. GStreamer's own mp4mux gives a picture away when the
+ * one after the next has come, and needs decoding times, which a live camera with B-frames does not have.
  */
 export class Mp4Muxer {
 	#timeline: Mp4Timeline
-	#start: Fragment['start']
-	#ready = false
 	#sequence = 0
 
 	/** @param startMs see `Mp4Timeline` */
@@ -32,41 +22,40 @@ export class Mp4Muxer {
 	}
 
 	/**
-	 * @param packet one of gdppay's
-	 * @returns undefined where it holds no picture
-	 * @throws Error where it holds no H.264 that fits
+	 * @param caps of the access units that follow
+	 * @returns the caps of the fragments, and what has to be told before the first of them
+	 * @throws Error where these are not the caps of H.264 as MP4 holds it
 	 */
-	add(packet: Uint8Array): Fragment | undefined {
-		const read = readGdp(packet)
-		if (read?.type === 'caps') {
-			const format = readFormat(read.text)
-			const {width, height, avcC} = format
-			this.#start = {caps: {name: 'video/mp4', width, height, codec: codecStringOf(avcC)}, init: initSegment(format)}
-			this.#ready = true
-		}
-		if (read?.type !== 'buffer') return undefined
-		if (!this.#ready) throw new Error('H.264 without caps')
-		const {ptsNs, durationNs, data} = read
+	begin(caps: Caps): {caps: Caps; init: Uint8Array} {
+		const format = readFormat(caps)
+		const {width, height, avcC} = format
+		return {caps: {name: 'video/mp4', width, height, codec: codecStringOf(avcC)}, init: initSegment(format)}
+	}
+
+	/** A fragment with one picture in it. */
+	add({ptsNs, durationNs, data}: Pick<GdpBuffer, 'ptsNs' | 'durationNs' | 'data'>): {data: Uint8Array; keyFrame: boolean} {
 		const keyFrame = hasIdr(data)
-		const start = this.#start
-		this.#start = undefined
-		return {data: fragment(++this.#sequence, {...this.#timeline.next(ptsNs, durationNs), keyFrame, data}), keyFrame, ...(start && {start})}
+		return {data: fragment(++this.#sequence, {...this.#timeline.next(ptsNs, durationNs), keyFrame, data}), keyFrame}
 	}
 }
 
-/** @throws Error where these are not the caps of H.264 as MP4 holds it */
-function readFormat(caps: string): TrackFormat {
-	const number = (field: string) => Number(new RegExp(` ${field}=\\(int\\)(\\d{1,5})(?:[,;]|$)`).exec(caps)?.[1])
-	const width = number('width')
-	const height = number('height')
-	const avcC = Buffer.from(/ codec_data=\(buffer\)([\da-f]+)/.exec(caps)?.[1] ?? '', 'hex')
-	const fits = caps.startsWith('video/x-h264,') && caps.includes(' alignment=(string)au') && width > 0 && height > 0
+function readFormat(caps: Caps): TrackFormat {
+	const width = sizeOf(caps['width'])
+	const height = sizeOf(caps['height'])
+	const avcC = Buffer.from(String(caps['codec_data']), 'hex')
+	const fits = caps['name'] === 'video/x-h264' && caps['alignment'] === 'au' && width !== undefined && height !== undefined
 	// The length of a NAL unit's length, less one, is in the lowest bits of the fifth byte.
 	if (!fits || avcC.byteLength < 7 || ((avcC[4] ?? 0) & 3) + 1 !== lengthBytes) {
-		throw new Error(`gdppay needs video/x-h264,stream-format=avc,alignment=au before it, not ${caps.slice(0, 200)}`)
+		const shown = JSON.stringify({...caps, codec_data: `${avcC.byteLength} bytes`}).slice(0, 300)
+		throw new Error(`MP4 needs video/x-h264,stream-format=avc,alignment=au with width, height and codec_data, as h264parse makes it; all else needs stream-format=byte-stream; this is ${shown}`)
 	}
-	const [, horizontal = '1', vertical = '1'] = / pixel-aspect-ratio=\(fraction\)(\d{1,9})\/(\d{1,9})/.exec(caps) ?? []
+	const [, horizontal = '1', vertical = '1'] = /^(\d{1,9})\/(\d{1,9})$/.exec(String(caps['pixel-aspect-ratio'])) ?? []
 	return {width, height, pixelAspect: [Number(horizontal), Number(vertical)], avcC}
+}
+
+/** MP4 has 16 bits for it. */
+function sizeOf(value: unknown): number | undefined {
+	return typeof value === 'number' && Number.isInteger(value) && value > 0 && value < 2 ** 16 ? value : undefined
 }
 
 /** Whether the first slice is of an IDR picture, see `isKeyFrame` in h264.ts. */

@@ -1,23 +1,19 @@
 /**
  * The child process that runs one pipeline and nothing else; the only importer of gstreamer-superficial.
  *
- * Its pull() and pollBus() each hold a thread of libuv's pool with no timeout, and a pull that is pending keeps even
- * process.exit() from ending the process. So every way out stops the pipeline first, and then kills the process.
+ * It has nothing to do with frames, which the pipeline writes by itself. Its pollBus() holds a thread of libuv's pool with no
+ * timeout, and keeps even process.exit() from ending the process. So every way out stops the pipeline first, and then kills
+ * the process.
  */
 import {createRequire} from 'node:module'
 import {Socket} from 'node:net'
 import process from 'node:process'
 import {Worker as Thread} from 'node:worker_threads'
 import type {Element, Pipeline} from 'gstreamer-superficial'
-import './compile-sooner.js'
-import {monotonicMs} from './clock.js'
 import {wordsOf} from './errors.js'
-import {framePipeFd, writeToPipe} from './frame-pipe.js'
-import {collectFrames} from './garbage.js'
-import {isKeyFrame} from './h264.js'
-import {Mp4Muxer} from './mp4-muxer.js'
+import {writingTo} from './frame-sink.js'
 import {RateLimit} from './rate-limit.js'
-import type {BusMessage, Caps, Examined, FromWorker, ToWorker} from './worker-messages.js'
+import {type BusMessage, type Examined, framePipeFd, type FromWorker, type ToWorker} from './worker-messages.js'
 
 // An addon's .node file can be required, not imported.
 const gstreamer = createRequire(import.meta.url)('gstreamer-superficial') as typeof import('gstreamer-superficial')
@@ -26,6 +22,8 @@ const gstreamer = createRequire(import.meta.url)('gstreamer-superficial') as typ
 const stopTimeoutMs = 1000
 /** How much memory the process may take. */
 const maxMemoryBytes = 2 ** 30
+/** Each look costs a fifth of a millisecond, for the process sleeps meanwhile. */
+const watchMemoryEveryMs = 500
 /** A broken stream may have one with each packet; the server keeps the first few. */
 const maxWarningsPerSecond = 20
 /**
@@ -34,7 +32,11 @@ const maxWarningsPerSecond = 20
  */
 const teardownTimeoutNs = 400e6
 
-const framePipe = new Socket({fd: framePipeFd, readable: false, writable: true})
+/**
+ * The pipeline itself writes there. For this it must not block, or a server that reads nothing would keep the pipeline from
+ * being stopped: a socket of Node's makes it so, and is never used. That the server is gone is told by its channel.
+ */
+new Socket({fd: framePipeFd, readable: false, writable: true}).unref()
 let pipeline: Pipeline | undefined
 let stopping = false
 /** How often a key frame was asked for. */
@@ -58,7 +60,7 @@ function watchMemory(): void {
 	setInterval(() => {
 		if (process.memoryUsage.rss() < maxMemoryBytes) return
 		send({type: 'bus', message: {kind: 'error', element: 'worker', message: `more than ${maxMemoryBytes / 2 ** 20} MB of memory`}})
-	}, 250)
+	}, watchMemoryEveryMs)
 }
 
 function send(message: FromWorker): void {
@@ -69,18 +71,10 @@ function send(message: FromWorker): void {
 	})
 }
 
-function sendFrame(frame: Extract<FromWorker, {type: 'frame'}>, done: () => void): void {
-	if (stopping) return
-	writeToPipe(framePipe, frame, error => { if (!error) done() })
-}
-
 function start({launch, source}: Extract<ToWorker, {type: 'start'}>): void {
-	let sink: Element
 	try {
-		const built = build(launch)
-		pipeline = built.pipeline
-		sink = built.sink
-		setSource(built.src, source)
+		pipeline = build(launch)
+		setSource(elementNamed(pipeline, 'src'), source)
 	} catch (error) {
 		send({type: 'unparsable', message: wordsOf(error)})
 		return
@@ -91,26 +85,42 @@ function start({launch, source}: Extract<ToWorker, {type: 'start'}>): void {
 		if (!message || (message.kind === 'warning' && !warnings.take())) return
 		send({type: 'bus', message})
 	})
-	// An appsink that was not started yet answers a pull with null, as it does at the end of a stream.
 	pipeline.play()
-	pullFrames(pipeline, sink)
 	watchMemory()
 }
 
 /** @throws Error with the parser's words, or with what the launch text lacks */
-function build(launch: string): {pipeline: Pipeline; src: Element; sink: Element} {
-	const built = new gstreamer.Pipeline(launch)
-	const src = built.findChild('src')
-	const sink = built.findChild('sink')
-	if (!src) throw new Error('no element is named "src"')
-	if (!sink?.pull) throw new Error('no appsink is named "sink"')
-	return {pipeline: built, src, sink}
+function build(launch: string): Pipeline {
+	const writing = writingTo(framePipeFd, launch)
+	try {
+		const text = writing?.text ?? launch
+		// Of a text that is one bin GStreamer's parser makes that bin and no pipeline; it has no bus, for want of which the binding crashes.
+		const built = new gstreamer.Pipeline(/^\s*(?:bin\.)?\(/.test(text) ? `pipeline.( ${text} )` : text)
+		elementNamed(built, 'src')
+		if (!writing) throw new Error('no appsink is named "sink"')
+		// Whether it takes its properties only an appsink can tell.
+		new gstreamer.Pipeline(`identity ! ${writing.appsink}`)
+		return built
+	} catch (error) {
+		// Where the text is wrong as it was written, the parser's words about that are the ones to tell.
+		new gstreamer.Pipeline(launch)
+		throw error
+	}
+}
+
+/** @throws Error where there is none */
+function elementNamed(built: Pipeline, name: string): Element {
+	const element = built.findChild(name)
+	if (!element) throw new Error(`no element is named "${name}"`)
+	return element
 }
 
 function examine(launch: string): Examined {
 	try {
 		const built = new gstreamer.Pipeline(launch)
 		const sink = built.findChild('sink')
+		// A template plays with other elements in the place of its sink, which this host may lack.
+		if (sink?.pull && built.findChild('src')) build(launch)
 		return {src: built.findChild('src') !== undefined, sink: sink?.pull && {maxBuffers: Number(sink['max-buffers']), drop: sink['drop'] === true}}
 	} catch (error) {
 		return {error: wordsOf(error)}
@@ -125,71 +135,10 @@ function setSource(src: Element, {location, user, password}: {location: string; 
 	if ('teardown-timeout' in src) src['teardown-timeout'] = teardownTimeoutNs
 }
 
-/** Pulls the next frame only when this one was written to the pipe, so pressure stays in the appsink. */
-function pullFrames(playing: Pipeline, sink: Element): void {
-	let sequence = 0
-	const read = frameReader()
-	const pull = () => {
-		sink.pull?.((data, caps) => {
-			// The end of the stream; the bus says why.
-			if (!data) return
-			collectFrames(data.byteLength)
-			const frame = read(data, caps)
-			if (!frame) {
-				pull()
-				return
-			}
-			if (sequence === 0) {
-				Object.assign(frame, codecOf(playing))
-				decodeOn(playing)
-			}
-			sendFrame({type: 'frame', sequence: sequence++, timeMs: monotonicMs(), ...frame}, pull)
-		})
-	}
-	pull()
-}
-
-type ReadFrame = Pick<Extract<FromWorker, {type: 'frame'}>, 'keyFrame' | 'data' | 'caps' | 'init'>
-
-/** Makes a frame of each sample of the sink, but for those that only say something about the next ones. */
-function frameReader(): (data: Uint8Array, caps: Caps) => ReadFrame | undefined {
-	const muxer = new Mp4Muxer(monotonicMs())
-	let lastCaps = ''
-	return (data, caps) => {
-		if (caps['name'] === 'application/x-gdp') return readFragment(muxer, data)
-		const key = JSON.stringify(caps)
-		const changed = key === lastCaps ? {} : {caps}
-		lastCaps = key
-		return {keyFrame: isWhole(data, caps), data: withEnd(data, caps), ...changed}
-	}
-}
-
-function readFragment(muxer: Mp4Muxer, data: Uint8Array): ReadFrame | undefined {
-	try {
-		const read = muxer.add(data)
-		return read && {keyFrame: read.keyFrame, data: read.data, ...(read.start && {caps: read.start.caps, init: Buffer.from(read.start.init).toString('base64')})}
-	} catch (error) {
-		send({type: 'bus', message: {kind: 'error', element: 'worker', message: wordsOf(error)}})
-		return undefined
-	}
-}
-
-const endOfImage = Buffer.from([0xff, 0xd9])
-
-/**
- * A camera may leave the last marker of its images out. rtpjpegdepay adds it, but for images whose last data byte is
- * like one of the marker's two: GStreamer 1.22 takes that for the marker.
- */
-function withEnd(data: Uint8Array, {name}: Caps): Uint8Array {
-	if (name !== 'image/jpeg' || (data.at(-2) === 0xff && data.at(-1) === 0xd9)) return data
-	return Buffer.concat([data, endOfImage])
-}
-
-/** Whether a frame can be decoded by itself. The binding gives no buffer flags, so coded video is asked itself. */
-function isWhole(data: Uint8Array, {name}: Caps): boolean {
-	if (name === 'video/x-h264') return isKeyFrame(data, 'H264')
-	if (name === 'video/x-h265') return isKeyFrame(data, 'H265')
-	return true
+function onPlaying(): void {
+	if (!pipeline || stopping) return
+	decodeOn(pipeline)
+	tellCodec(pipeline)
 }
 
 function set({element, property, value}: Extract<ToWorker, {type: 'set'}>): void {
@@ -200,9 +149,9 @@ function set({element, property, value}: Extract<ToWorker, {type: 'set'}>): void
 /** Each codec's depayloader, by the name that GStreamer gives the first of its kind, whether decodebin made it or the template. */
 const depayloaders = {H264: 'rtph264depay0', H265: 'rtph265depay0', JPEG: 'rtpjpegdepay0', VP8: 'rtpvp8depay0', VP9: 'rtpvp9depay0'}
 
-function codecOf(playing: Pipeline): {codec?: string} {
+function tellCodec(playing: Pipeline): void {
 	const codec = Object.entries(depayloaders).find(([, element]) => playing.findChild(element))?.[0]
-	return codec === undefined ? {} : {codec}
+	if (codec !== undefined) send({type: 'codec', codec})
 }
 
 /**
@@ -244,12 +193,11 @@ process.on('message', (message: ToWorker) => {
 	if (message.type === 'start') start(message)
 	else if (message.type === 'examine') send({type: 'examined', ...examine(message.launch)})
 	else if (message.type === 'set') set(message)
+	else if (message.type === 'playing') onPlaying()
 	else if (message.type === 'key-frame') pipeline?.forceKeyUnit('sink', keyUnits++)
 	else shutdown(0)
 })
 process.on('disconnect', () => { shutdown(0) })
-// The server is gone, or it gave this worker up.
-framePipe.on('error', () => { shutdown(1) })
 process.on('SIGTERM', () => { shutdown(0) })
 // A Ctrl-C reaches the whole process group; the server decides when its workers end.
 process.on('SIGINT', () => undefined)

@@ -1,35 +1,25 @@
+import {setTimeout as delay} from 'node:timers/promises'
 import {cameraFailure} from './camera-failure.js'
+import type {CameraMemory} from './camera-memory.js'
 import type {CameraSource} from './camera-source.js'
+import type {Caps} from './caps.js'
 import {SluiceError, wordsOf} from './errors.js'
-import {maxFrameBytes} from './frame-pipe.js'
+import {FrameReader, type Sample} from './frame-reader.js'
+import {collectFrames} from './garbage.js'
+import {levelsFor, type Range, rangeOf} from './levels.js'
 import type {Logger} from './log.js'
 import {RateLimit} from './rate-limit.js'
 import {whyUnreachable} from './reachability.js'
 import type {Worker, WorkerExit} from './worker.js'
-import type {BusMessage, Caps, FromWorker, PropertyValue} from './worker-messages.js'
+import type {BusMessage, FromWorker, PropertyValue} from './worker-messages.js'
 
 /** Bounds that no camera reaches: beyond them the worker itself is broken. */
 const maxFramesPerSecond = 1000
 const maxWarnings = 16
-/** A failure that came later than this was a wait for an answer already; asking again would only add to it. */
+/** A failure that came later than this was mostly a wait for an answer already: asking again may add little to it. */
 const quickFailureMs = 1000
 const diagnosisTimeoutMs = 1000
-
-/** One sample of the appsink. */
-export interface Frame {
-	/** From 0, without gaps; a stream counts on where one pipeline follows another. */
-	sequence: number
-	/** When it was pulled: the system's monotonic clock, in milliseconds. */
-	timeMs: number
-	/** Whether it can be decoded without the frames before it. Every image can. */
-	keyFrame: boolean
-	data: Uint8Array
-	caps: Caps
-	/** Of MP4, the initialization segment, which a viewer needs before its first fragment and whenever the caps are others. */
-	init?: Uint8Array | undefined
-	/** What the camera sends, by its name in RTP, H264 say; undefined where that is not known. */
-	codec: string | undefined
-}
+const lateDiagnosisTimeoutMs = 250
 
 export interface PipelineOptions {
 	/** The launch text of a filled template. */
@@ -37,13 +27,17 @@ export interface PipelineOptions {
 	source: CameraSource
 	/** What is set right behind the start, before the first frame; by then it may have changed. */
 	properties?: ReadonlyMap<string, PropertyValue>
+	/** Each camera's range of values, `limited` or `full`: where it is known the first image is right already. */
+	ranges?: CameraMemory<Range>
 	/** The longest wait for the first key frame. */
 	openTimeoutMs: number
 	/** The longest wait between two frames. */
 	frameTimeoutMs: number
 	log: Logger
 	/** From a key frame on. */
-	onFrame: (frame: Frame) => void
+	onSample: (sample: Sample) => void
+	/** Once at most, behind the first sample, maybe behind the end: what the camera sends, by its name in RTP, H264 say. */
+	onCodec?: (codec: string) => void
 	/** Called once, and never after close(): the first reason wins. The pipeline has closed itself by then. */
 	onFailure: (error: SluiceError) => void
 }
@@ -53,11 +47,12 @@ export class Pipeline {
 	#worker: Worker
 	#options: PipelineOptions
 	#playing = false
+	#codecTold = false
+	#caps: Caps | undefined
+	/** What its levels are set to; a template leaves the picture as it is. */
+	#range: Range = 'full'
 	/** Frames that came before the first key frame. */
 	#unusable = 0
-	#caps: Caps = {}
-	#init: Uint8Array | undefined
-	#codec: string | undefined
 	#warnings: BusMessage[] = []
 	#startedMs = performance.now()
 	#timer: NodeJS.Timeout
@@ -73,6 +68,11 @@ export class Pipeline {
 		const {location, user, password} = source
 		worker.redact = source.redact
 		worker.onMessage = message => { this.#onMessage(message) }
+		const reader = new FrameReader({
+			onSample: sample => { this.#onSample(sample) },
+			onUnusable: words => { this.#fail(new SluiceError('pipeline_failed', words)) }
+		})
+		worker.onFrameBytes = chunk => { reader.read(chunk) }
 		this.#timer = setTimeout(() => {
 			this.#fail(new SluiceError('camera_timeout', `${this.#unusable === 0 ? 'no picture' : `no key frame, and ${this.#unusable} others,`} within ${openTimeoutMs / 1000} s`))
 		}, openTimeoutMs)
@@ -81,6 +81,7 @@ export class Pipeline {
 				this.#started = true
 				worker.send({type: 'start', launch, source: {location, ...(user !== undefined && {user}), ...(password !== undefined && {password})}})
 				for (const changed of options.properties?.values() ?? []) this.set(changed)
+				this.#setRange(options.ranges?.recall(source))
 			},
 			(error: unknown) => { this.#fail(new SluiceError('pipeline_failed', wordsOf(error))) }
 		)
@@ -104,43 +105,58 @@ export class Pipeline {
 	}
 
 	#onMessage(message: FromWorker): void {
-		if (message.type === 'frame') this.#onFrame(message)
+		if (message.type === 'codec') this.#onCodec(message.codec)
 		else if (message.type === 'bus') this.#onBusMessage(message.message)
 		else if (message.type === 'unparsable') this.#fail(new SluiceError('template_invalid', this.#options.source.redact(message.message)))
 	}
 
-	#onFrame({sequence, timeMs, keyFrame, data, caps, init, codec}: Extract<FromWorker, {type: 'frame'}>): void {
+	#onSample(sample: Sample): void {
+		// What one chunk holds is read to its end.
+		if (this.#ended) return
+		collectFrames(sample.data.byteLength)
 		if (!this.#budget.take()) {
 			this.#misbehaves(`the worker sent more than ${maxFramesPerSecond} frames in a second`)
 			return
 		}
-		if (data.byteLength > maxFrameBytes) {
-			this.#misbehaves(`a frame of ${data.byteLength} bytes is more than the ${maxFrameBytes} that are taken`)
-			return
-		}
-		if (caps) {
-			this.#caps = caps
-			this.#init = init === undefined ? undefined : Buffer.from(init, 'base64')
-		}
-		if (codec !== undefined) this.#codec = codec
 		if (!this.#playing) {
 			// A camera is joined anywhere; what builds on frames that nobody has would tear the picture.
 			this.#unusable++
-			if (!keyFrame) return
-			this.#onFirstFrame()
+			if (!sample.keyFrame) return
+			this.#onFirstSample(sample)
 		}
 		this.#timer.refresh()
-		this.#options.onFrame({sequence, timeMs, keyFrame, data, caps: this.#caps, init: this.#init, codec: this.#codec})
+		if (sample.caps !== this.#caps) {
+			this.#caps = sample.caps
+			const range = rangeOf(sample.caps)
+			if (range !== undefined) this.#options.ranges?.learn(this.#options.source, range)
+			this.#setRange(range)
+		}
+		this.#options.onSample(sample)
 	}
 
-	#onFirstFrame(): void {
+	#onFirstSample({caps}: Sample): void {
 		this.#playing = true
 		const {frameTimeoutMs, log} = this.#options
 		clearTimeout(this.#timer)
 		this.#timer = setTimeout(() => {
 			this.#fail(new SluiceError('camera_lost', `no picture for ${frameTimeoutMs / 1000} s`))
 		}, frameTimeoutMs)
-		log.info({firstFrameMs: Math.round(performance.now() - this.#startedMs), width: this.#caps['width'], height: this.#caps['height'], codec: this.#codec}, 'playing')
+		this.#worker.send({type: 'playing'})
+		log.info({firstFrameMs: Math.round(performance.now() - this.#startedMs), width: caps['width'], height: caps['height']}, 'playing')
+	}
+
+	#setRange(range: Range | undefined): void {
+		if (range === undefined || range === this.#range) return
+		this.#range = range
+		for (const changed of levelsFor(range)) this.set(changed)
+	}
+
+	/** Told once, and also to who has closed it by then: whoever plays the camera next knows its codec. */
+	#onCodec(codec: string): void {
+		if (!this.#playing || this.#codecTold) return
+		this.#codecTold = true
+		this.#options.log.debug({codec}, 'codec')
+		this.#options.onCodec?.(codec)
 	}
 
 	#onBusMessage(message: BusMessage): void {
@@ -155,13 +171,13 @@ export class Pipeline {
 
 	/** Adds to "cannot be reached" why, where that can be found out at once. */
 	async #failWith(error: SluiceError): Promise<void> {
-		const {source} = this.#options
-		const quick = performance.now() - this.#startedMs < quickFailureMs
-		if (error.code !== 'camera_unreachable' || !quick) {
+		if (error.code !== 'camera_unreachable') {
 			this.#fail(error)
 			return
 		}
-		const reason = await whyUnreachable(source, diagnosisTimeoutMs).catch(() => undefined)
+		const late = performance.now() - this.#startedMs > quickFailureMs
+		const found = whyUnreachable(this.#options.source, diagnosisTimeoutMs).catch(() => undefined)
+		const reason = await (late ? Promise.race([found, delay(lateDiagnosisTimeoutMs, undefined)]) : found)
 		this.#fail(reason === undefined ? error : new SluiceError('camera_unreachable', reason))
 	}
 
@@ -185,6 +201,7 @@ export class Pipeline {
 	#end(): void {
 		this.#ended = true
 		clearTimeout(this.#timer)
-		this.#worker.onMessage = undefined
+		this.#worker.onMessage = message => { if (message.type === 'codec') this.#onCodec(message.codec) }
+		this.#worker.onFrameBytes = undefined
 	}
 }

@@ -1,8 +1,10 @@
 import type {CameraMemory} from './camera-memory.js'
 import type {CameraSource} from './camera-source.js'
 import {asSluiceError, type ErrorCode, SluiceError} from './errors.js'
+import type {Sample} from './frame-reader.js'
+import type {Range} from './levels.js'
 import type {Logger} from './log.js'
-import {type Frame, Pipeline} from './pipeline.js'
+import {Pipeline, type PipelineOptions} from './pipeline.js'
 import type {Choice, StreamRequest} from './stream-request.js'
 import type {PropertyValue} from './worker-messages.js'
 import type {WorkerPool} from './worker-pool.js'
@@ -14,6 +16,7 @@ const variantFailures: readonly ErrorCode[] = ['template_invalid', 'pipeline_fai
 export interface PlaybackContext {
 	pool: WorkerPool
 	codecs: CameraMemory
+	ranges: CameraMemory<Range>
 	/** Told of a variant that did not start. */
 	onVariantFailed: (template: string, source: CameraSource, detail: string) => void
 	openTimeoutMs: number
@@ -28,7 +31,7 @@ export interface PlaybackOptions extends PlaybackContext {
 	failed: Set<string>
 	log: Logger
 	/** From a key frame on, and again so where one pipeline follows another. */
-	onFrame: (frame: Frame) => void
+	onSample: (sample: Sample) => void
 	/** Called once, and never after close(). The playback has closed itself by then. */
 	onFailure: (error: SluiceError) => void
 }
@@ -36,8 +39,9 @@ export interface PlaybackOptions extends PlaybackContext {
 /**
  * One attempt to play a camera, through the best variant of a template's family, from opening to its end.
  *
- * Where the camera's codec is not known yet, the plain variant starts at once, for it takes any codec. Its first frame
- * tells the codec; if a better variant takes that, it is started beside, and replaces the plain one with its own first frame.
+ * Where the camera's codec is not known yet, the plain variant starts at once, for it takes any codec. Behind its first
+ * frame its worker tells the codec; if a better variant takes that, it is started beside, and replaces the plain one with
+ * its own first frame.
  */
 export class Playback {
 	#options: PlaybackOptions
@@ -84,16 +88,14 @@ export class Playback {
 	/** Starts the first of the choices; should it not start, the next. */
 	#begin([choice, ...others]: Choice[]): void {
 		if (!choice) return
-		const {request, codecs, onFrame} = this.#options
+		const {request, codecs, onSample} = this.#options
 		let playing = false
 		const pipeline: Pipeline = this.#play(choice, {
-			onFrame: frame => {
-				if (!playing) {
-					playing = true
-					this.#onFirstFrame(choice, frame)
-				}
-				if (this.#current === pipeline) onFrame(frame)
+			onSample: sample => {
+				playing = true
+				if (this.#current === pipeline) onSample(sample)
 			},
+			onCodec: codec => { this.#onCodec(choice, codec) },
 			onFailure: error => {
 				if (this.#closed || this.#current !== pipeline) return
 				// A camera that allows one session only ends the first for the second, which then goes on alone.
@@ -133,25 +135,24 @@ export class Playback {
 		this.#options.onVariantFailed(template, this.#options.request.source, detail)
 	}
 
-	#onFirstFrame(choice: Choice, {codec}: Frame): void {
-		if (codec === undefined) return
+	#onCodec(choice: Choice, codec: string): void {
 		const {request, codecs} = this.#options
 		codecs.learn(request.source, codec)
 		const better = this.#variantsFor(codec).find(({template}) => !this.#tried.has(template))
-		if (better && choice === request.plain) this.#succeed(better)
+		if (better && choice === request.plain && !this.#closed && !this.#successor) this.#succeed(better)
 	}
 
 	#succeed(choice: Choice): void {
-		const {request, onFrame, log} = this.#options
+		const {request, onSample, log} = this.#options
 		try {
 			const successor: Pipeline = this.#play(choice, {
-				onFrame: frame => {
+				onSample: sample => {
 					if (this.#successor === successor) {
 						this.#drop(this.#current)
 						this.#current = successor
 						this.#successor = undefined
 					}
-					if (this.#current === successor) onFrame(frame)
+					if (this.#current === successor) onSample(sample)
 				},
 				onFailure: error => {
 					if (this.#closed) return
@@ -175,8 +176,8 @@ export class Playback {
 	}
 
 	/** @throws SluiceError `over_capacity`, `shutting_down` */
-	#play({template, launch}: Choice, {onFrame, onFailure}: Pick<PlaybackOptions, 'onFrame' | 'onFailure'>): Pipeline {
-		const {pool, request, properties, openTimeoutMs, frameTimeoutMs, log} = this.#options
+	#play({template, launch}: Choice, {onFailure, ...listeners}: Pick<PipelineOptions, 'onSample' | 'onCodec' | 'onFailure'>): Pipeline {
+		const {pool, ranges, request, properties, openTimeoutMs, frameTimeoutMs, log} = this.#options
 		const worker = pool.take()
 		this.#tried.add(template)
 		const pipelineLog = log.child({template, worker: worker.pid})
@@ -187,10 +188,11 @@ export class Playback {
 			launch,
 			source: request.source,
 			properties,
+			ranges,
 			openTimeoutMs,
 			frameTimeoutMs,
 			log: pipelineLog,
-			onFrame,
+			...listeners,
 			onFailure: error => { onFailure(withTemplate(error, template)) }
 		})
 	}

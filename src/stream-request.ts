@@ -59,6 +59,7 @@ export async function readStreamRequest(query: Query, templates: TemplateSource,
 	for (const name of own.keys()) {
 		if (reservedParameters.includes(name)) throw new SluiceError('bad_request', `${name} is not supported here`)
 	}
+	checkEncoding(values.get('rtsp_url'), own, template)
 	if (camera) fixParameters(own, camera, template)
 	chooseTransport(own, source, template)
 	const adaptive = readAdaptive(values.get('adaptive'), template, own, whyNotAdaptive)
@@ -73,6 +74,13 @@ export async function readStreamRequest(query: Query, templates: TemplateSource,
 		// Who names a camera shares no stream with who sent its URL, and would be told that URL by its failures. The launch text tells one version of a template from the next.
 		key: JSON.stringify([name, location, user, password, template.name, plain.launch])
 	}
+}
+
+/** Of a camera's URL that was not encoded, what follows its first `&` arrives as parameters of ours. */
+function checkEncoding(url: string | undefined, own: ReadonlyMap<string, string>, {name, parameters}: Template): void {
+	if (url?.includes('?') !== true) return
+	const unknown = [...own.keys()].find(given => parameters.every(parameter => parameter.name !== given))
+	if (unknown !== undefined) throw new SluiceError('bad_request', `${JSON.stringify(unknown.slice(0, 64))} is no parameter of the template ${name}; if it is a part of rtsp_url, encode that: its & is %26`)
 }
 
 function choice(template: Template, values: ReadonlyMap<string, string>): Choice {

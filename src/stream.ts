@@ -2,7 +2,7 @@ import type {CameraSource} from './camera-source.js'
 import {SluiceError, type ErrorCode, asSluiceError} from './errors.js'
 import {KeptGroup} from './kept-group.js'
 import type {Logger} from './log.js'
-import type {Frame} from './pipeline.js'
+import type {Sample} from './frame-reader.js'
 import {Playback, type PlaybackContext} from './playback.js'
 import type {StreamRequest} from './stream-request.js'
 import type {PropertyValue} from './worker-messages.js'
@@ -19,6 +19,12 @@ const maxKeptBytes = 6 * 1024 * 1024
 const finalFailures: readonly ErrorCode[] = ['camera_unauthorized', 'template_invalid', 'shutting_down', 'internal_error', 'bad_request']
 
 export type StreamState = 'starting' | 'playing' | 'retrying' | 'closed' | 'failed'
+
+/** A picture, as subscribers receive it. */
+export interface Frame extends Sample {
+	/** From 0, without gaps, however many pipelines give them. */
+	sequence: number
+}
 
 /** Whoever receives a stream's frames. None of its functions may throw or wait. */
 export interface Subscriber {
@@ -156,12 +162,12 @@ export class Stream {
 			properties: this.#properties,
 			failed: this.#failed,
 			log,
-			onFrame: frame => { this.#onFrame(frame) },
+			onSample: sample => { this.#onSample(sample) },
 			onFailure: error => { this.#onFailure(error) }
 		})
 	}
 
-	#onFrame(raw: Frame): void {
+	#onSample(sample: Sample): void {
 		const now = performance.now()
 		if (this.#state !== 'playing') {
 			this.#state = 'playing'
@@ -171,8 +177,7 @@ export class Stream {
 			this.#lostMs = undefined
 			this.#retries = 0
 		}
-		// A restarted pipeline counts from 0 again.
-		const frame = {...raw, sequence: this.#sequence++}
+		const frame = {...sample, sequence: this.#sequence++}
 		if (this.#options.shared) this.#kept.add(frame)
 		for (const [subscriber, timer] of this.#patience) {
 			if (!frame.keyFrame && !subscriber.takesAnyFrame) continue

@@ -7,6 +7,8 @@ const maxKeptBytes = 16 * 1024 * 1024
 /** Replays leave at this pace: 40 Mbit/s. A burst of all at once overflows a receiver's socket, and what is lost is lost. */
 const replayBytesPerMs = 5000
 const replayStepMs = 5
+/** A worker that did not get to run does not make up for more than this, for that would be such a burst. */
+const replayCatchUpMs = 20
 /** Frames of a replay are shown this far apart. At one tick of RTP's clock Chromium takes them for one picture. */
 const replayFrameMs = 1
 /** Older than this, what is kept is the past: the camera is lost, and a replay would look live. */
@@ -66,8 +68,11 @@ function isStale(kept: readonly CodedFrame[], nowMs: number): boolean {
 	return newest !== undefined && nowMs - newest.timeMs > staleMs
 }
 
-/** Hands an access unit to the transport, with its RTP timestamp in milliseconds. */
-export type SendCoded = (data: Buffer, timestampMs: number) => void
+/**
+ * Hands an access unit to the transport, with its RTP timestamp in milliseconds.
+ * @returns false where the transport did not take it
+ */
+export type SendCoded = (data: Buffer, timestampMs: number) => boolean
 
 /**
  * The way of coded video to one viewer, in the WebRTC worker. Live frames leave at once; a replay leaves at a pace, and
@@ -152,6 +157,7 @@ export class Feed {
 
 	#step(): void {
 		const now = performance.now()
+		this.#paidUntilMs = Math.max(this.#paidUntilMs, now - replayCatchUpMs)
 		while (this.#paidUntilMs < now) {
 			const next = this.#waiting.shift()
 			if (!next) break
@@ -166,9 +172,13 @@ export class Feed {
 
 	#emit({data}: CodedFrame, timestampMs: number): void {
 		this.#lastTimestampMs = Math.max(timestampMs, this.#lastTimestampMs + replayFrameMs)
+		if (!this.#send(data, this.#lastTimestampMs)) {
+			// As on the network beyond: the viewer asks for what it misses.
+			this.counters.dropped++
+			return
+		}
 		this.counters.sent++
 		this.counters.bytes += data.byteLength
-		this.#send(data, this.#lastTimestampMs)
 	}
 
 	#dropWaiting(): void {

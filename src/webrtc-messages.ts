@@ -1,4 +1,4 @@
-/** What the server and the WebRTC worker say to each other, over Node's IPC channel; frames go on a pipe, see frame-pipe.ts. */
+/** What the server and the WebRTC worker say to each other, over Node's IPC channel; frames go on a pipe, see webrtc-pipe.ts. */
 
 export type ToWebRtcWorker =
 	/** Sent once, to a worker that said `ready`: the UDP port for all viewers, 0 for a free one, and the address. */
@@ -8,13 +8,6 @@ export type ToWebRtcWorker =
 	| {type: 'close'; session: string}
 	/** Ends every peer connection and the process. */
 	| {type: 'stop'}
-
-/** On the frame pipe, in one order. */
-export type OnWebRtcPipe =
-	/** One access unit of a source, once for all of its viewers. Behind missing ones the first is a key frame. */
-	| {type: 'frame'; source: number; timeMs: number; keyFrame: boolean; data: Uint8Array}
-	/** The source has no viewers any more: no frame of it follows. */
-	| {type: 'forget'; source: number; data?: Uint8Array}
 
 export type FromWebRtcWorker =
 	/** The WebRTC library is loaded. */

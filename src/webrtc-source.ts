@@ -1,7 +1,7 @@
 import {BFrameFinder} from './b-frames.js'
 import {SluiceError} from './errors.js'
-import type {Frame} from './pipeline.js'
-import type {OnWebRtcPipe} from './webrtc-messages.js'
+import type {Frame} from './stream.js'
+import type {OnWebRtcPipe} from './webrtc-pipe.js'
 
 /** Whether a camera sends B-frames is known after so many frames, or so long after the first. Two B-frames come third and fourth. */
 const decisiveFrames = 5

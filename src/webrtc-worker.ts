@@ -13,11 +13,12 @@ import {Worker as Thread} from 'node:worker_threads'
 import type * as NodeDataChannel from 'node-datachannel'
 import './compile-sooner.js'
 import {wordsOf} from './errors.js'
-import {framePipeFd, PipeReader} from './frame-pipe.js'
 import {Budget} from './rate-limit.js'
 import {asksForKeyFrame, packetsAskedFor} from './rtcp.js'
 import {Feed, Source} from './webrtc-feed.js'
-import type {FrameCounts, FromWebRtcWorker, OnWebRtcPipe, SessionCounters, ToWebRtcWorker} from './webrtc-messages.js'
+import type {FrameCounts, FromWebRtcWorker, SessionCounters, ToWebRtcWorker} from './webrtc-messages.js'
+import {type OnWebRtcPipe, pipeReader} from './webrtc-pipe.js'
+import {framePipeFd} from './worker-messages.js'
 
 /** How long stopping may take before the process kills itself. */
 const stopTimeoutMs = 1000
@@ -112,7 +113,7 @@ class Session {
 		for (const handler of this.#handlers.slice(1)) packetizer.addToChain(handler)
 		this.#track.setMediaHandler(packetizer)
 		this.#sourceId = source
-		this.#feed = new Feed((data, timestampMs) => { this.#write(data, timestampMs) })
+		this.#feed = new Feed((data, timestampMs) => this.#write(data, timestampMs))
 		this.#watch()
 	}
 
@@ -189,13 +190,15 @@ class Session {
 		this.#timer = setTimeout(() => { this.close(reason) }, timeoutMs)
 	}
 
-	#write(data: Buffer, timestampMs: number): void {
-		if (!this.#track.isOpen()) return
+	/** @returns whether the kernel took it; the library tells of a frame's last packet only */
+	#write(data: Buffer, timestampMs: number): boolean {
+		if (!this.#track.isOpen()) return false
 		this.#config.timestamp = Math.round(timestampMs * clockRate / 1000) % 2 ** 32
 		try {
-			this.#track.sendMessageBinary(data)
+			return this.#track.sendMessageBinary(data)
 		} catch {
 			// The track has closed in between; its state change follows.
+			return false
 		}
 	}
 }
@@ -267,21 +270,21 @@ function onMessage(ndc: Library, message: ToWebRtcWorker): void {
 	else shutdown(0)
 }
 
-function onPipeMessage(message: OnWebRtcPipe): void {
+function onPipeMessage(message: OnWebRtcPipe<Buffer>): void {
 	if (message.type === 'forget') {
 		sources.delete(message.source)
 		return
 	}
 	const {source, timeMs, keyFrame, data} = message
-	sourceOf(source).add({timeMs, keyFrame, data: Buffer.from(data.buffer, data.byteOffset, data.byteLength)})
+	sourceOf(source).add({timeMs, keyFrame, data})
 }
 
-const pipeReader = new PipeReader<OnWebRtcPipe>(onPipeMessage)
+const fromServer = pipeReader(onPipeMessage)
 /** Read into one buffer, of which the reader keeps nothing: a stream would make one for each part of a frame, and take twice the CPU. */
 const readIntoOne = {
 	buffer: Buffer.alloc(64 * 1024),
 	callback: (bytes: number, buffer: Uint8Array) => {
-		pipeReader.read(Buffer.from(buffer.buffer, buffer.byteOffset, bytes))
+		fromServer.read(Buffer.from(buffer.buffer, buffer.byteOffset, bytes))
 		return true
 	}
 }

@@ -2,7 +2,8 @@ import {randomInt} from 'node:crypto'
 import {SluiceError, wordsOf} from './errors.js'
 import type {Logger} from './log.js'
 import {engineOffer, type EngineAnswer, type Offer, readEngineAnswer} from './sdp.js'
-import type {FrameCounts, FromWebRtcWorker, OnWebRtcPipe, SessionCounters, ToWebRtcWorker} from './webrtc-messages.js'
+import type {FrameCounts, FromWebRtcWorker, SessionCounters, ToWebRtcWorker} from './webrtc-messages.js'
+import {type OnWebRtcPipe, writeToPipe} from './webrtc-pipe.js'
 import {WebRtcSource} from './webrtc-source.js'
 import {Worker} from './worker.js'
 
@@ -133,7 +134,7 @@ interface Opening {
 export class WebRtcEngine {
 	/** Resolves when the worker has ended, whatever the reason. */
 	readonly ended: Promise<EngineEnd>
-	#worker: Worker<ToWebRtcWorker, FromWebRtcWorker, OnWebRtcPipe>
+	#worker: Worker<ToWebRtcWorker, FromWebRtcWorker>
 	#listening: Promise<number>
 	#peers = new Map<string, PeerListener>()
 	#opening = new Map<string, Opening>()
@@ -198,7 +199,7 @@ export class WebRtcEngine {
 			onDropped: dropped => { this.#onCounted({frames: 0, bytes: 0, dropped}) },
 			onUnused: () => {
 				this.#sources.delete(stream)
-				this.#worker.sendOnPipe({type: 'forget', source: source.id})
+				this.#write({type: 'forget', source: source.id})
 			}
 		})
 		this.#sources.set(stream, source)
@@ -264,7 +265,18 @@ export class WebRtcEngine {
 		const bytes = frame.data.byteLength
 		if (this.#queuedBytes + bytes > maxQueuedBytes) return false
 		this.#queuedBytes += bytes
-		return this.#worker.sendOnPipe(frame, () => { this.#queuedBytes -= bytes })
+		return this.#write(frame, () => { this.#queuedBytes -= bytes })
+	}
+
+	/**
+	 * @param done called when the pipe has taken it, or cannot
+	 * @returns false where the worker is gone already
+	 */
+	#write(message: OnWebRtcPipe, done: () => void = () => undefined): boolean {
+		const {framePipe} = this.#worker
+		if (!framePipe) return false
+		writeToPipe(framePipe, message, done)
+		return true
 	}
 
 	/** The first reason wins. */

@@ -1,7 +1,7 @@
-/** What the server and a pipeline worker say to each other, over Node's IPC channel; frames come on a pipe, see frame-pipe.ts. */
+/** What the server and a pipeline worker say to each other, over Node's IPC channel; frames come on a pipe, see frame-reader.ts. */
 
-/** Caps of a frame as gstreamer-superficial gives them: the structure's name, and its fields. */
-export type Caps = Record<string, unknown>
+/** The worker's file descriptor of the pipe for frames. */
+export const framePipeFd = 3
 
 /** A property of a named element, and what it is set to. */
 export interface PropertyValue {
@@ -19,6 +19,8 @@ export type ToWorker =
 	| ({type: 'set'} & PropertyValue)
 	/** Asks for a key frame, upstream from the sink: of an encoder in the pipeline, or of a camera that takes RTCP's PLI. */
 	| {type: 'key-frame'}
+	/** The first frame has come. Answered by `codec`, where that is known. */
+	| {type: 'playing'}
 	/** Stops the pipeline and ends the process. */
 	| {type: 'stop'}
 
@@ -29,12 +31,8 @@ export type FromWorker =
 	| {type: 'unparsable'; message: string}
 	/** The answer to `examine`: the parser's own words where it refused the text, else what it made of it. */
 	| ({type: 'examined'} & Examined)
-	/**
-	 * One sample of the appsink. `caps` comes with the first frame, and whenever they change, and with those of MP4 its
-	 * initialization segment, in base64; with the first frame, too, the name in RTP of the codec that the camera sends, where
-	 * it is known: H264, H265, JPEG.
-	 */
-	| {type: 'frame'; sequence: number; timeMs: number; keyFrame: boolean; data: Uint8Array; caps?: Caps; init?: string; codec?: string}
+	/** What the camera sends, by its name in RTP: H264, H265, JPEG. */
+	| {type: 'codec'; codec: string}
 	/** A message of the pipeline's bus that says how the pipeline fares. */
 	| {type: 'bus'; message: BusMessage}
 

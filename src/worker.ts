@@ -1,14 +1,12 @@
 import {type ChildProcess, fork} from 'node:child_process'
 import process from 'node:process'
-import type {Duplex, Readable} from 'node:stream'
+import type {Duplex, Readable, Writable} from 'node:stream'
 import './compile-sooner.js'
 import {wordsOf} from './errors.js'
-import {framePipeFd, type PipeMessage, PipeReader, writeToPipe} from './frame-pipe.js'
-import {collectFrames} from './garbage.js'
 import type {Logger} from './log.js'
 import {RateLimit} from './rate-limit.js'
 import {Watchdog} from './watchdog.js'
-import type {FromWorker, ToWorker} from './worker-messages.js'
+import {framePipeFd, type FromWorker, type ToWorker} from './worker-messages.js'
 
 /** Stopping is a message, then SIGTERM, then SIGKILL: milliseconds after close() was called. */
 const termAfterMs = 500
@@ -18,6 +16,10 @@ const maxLineLength = 2000
 /** Of a line whose end has not come. */
 const maxUnfinishedLength = 64 * 1024
 const maxLinesPerSecond = 20
+/** A process that the worker has started may hold its pipe open. */
+const lastFramesTimeoutMs = 100
+/** glibc would give each picture's memory back and take it anew, page by page, for as long as a fifth of an image's encoding. Others do not know these. */
+const mallocSettings = {MALLOC_MMAP_THRESHOLD_: String(32 * 1024 * 1024), MALLOC_TRIM_THRESHOLD_: String(32 * 1024 * 1024)}
 /** One for all workers of this process. */
 const watchdog = new Watchdog()
 
@@ -33,14 +35,16 @@ export interface WorkerExit {
 
 /**
  * A worker process, from spawn to exit. Ready is a message of its own, not a successful spawn. `To` and `From` are the
- * messages that it takes and sends, `OnPipe` those that it takes on the frame pipe; every worker takes `stop`, and sends
- * `ready`.
+ * messages that it takes and sends; every worker takes `stop`, and sends `ready`. Frames go over a pipe beside, one way or
+ * the other.
  */
-export class Worker<To extends {type: string} = ToWorker, From extends {type: string} = FromWorker, OnPipe extends PipeMessage = never> {
+export class Worker<To extends {type: string} = ToWorker, From extends {type: string} = FromWorker> {
 	/** Resolves when its library is loaded; rejects, with the worker's last words, when it ends before that. */
 	readonly ready: Promise<void>
 	readonly exited: Promise<WorkerExit>
 	onMessage: ((message: From) => void) | undefined
+	/** Bytes on the frame pipe, cut anywhere. */
+	onFrameBytes: ((chunk: Buffer) => void) | undefined
 	/** Takes secrets out of what the worker writes to standard error, before it is logged. */
 	redact = (text: string): string => text
 	#child: ChildProcess
@@ -59,7 +63,7 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 			// The fourth is framePipeFd.
 			stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'ipc'],
 			// camera-failure.ts reads GStreamer's messages, which are translated otherwise.
-			env: {...process.env, LC_ALL: 'C', LANGUAGE: 'C', GST_DEBUG_NO_COLOR: '1'}
+			env: {...mallocSettings, ...process.env, LC_ALL: 'C', LANGUAGE: 'C', GST_DEBUG_NO_COLOR: '1'}
 		})
 		this.#log = log.child({worker: this.pid})
 		this.exited = this.#watchExit()
@@ -70,7 +74,7 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 		if (this.#child.stderr) this.#logLines(this.#child.stderr)
 		// There are no pipes where there is no process.
 		if (this.#child.pid !== undefined) this.#framePipe = this.#child.stdio[framePipeFd] as Duplex
-		if (this.#framePipe) this.#readFrames(this.#framePipe)
+		if (this.#framePipe) this.#watchFramePipe(this.#framePipe)
 	}
 
 	get pid(): number | undefined {
@@ -85,22 +89,16 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 		return true
 	}
 
-	/**
-	 * Sends a message on the frame pipe, which keeps its own order.
-	 * @param done called when the pipe has taken it, or cannot
-	 * @returns false where the worker is gone already, which `exited` tells too
-	 */
-	sendOnPipe(message: OnPipe, done: () => void = () => undefined): boolean {
-		if (!this.#framePipe?.writable) return false
-		writeToPipe(this.#framePipe, message, done)
-		return true
+	/** Where frames for the worker can be written; undefined where it is gone already, which `exited` tells too. */
+	get framePipe(): Writable | undefined {
+		return this.#framePipe?.writable === true ? this.#framePipe : undefined
 	}
 
 	/** Ends the process, whatever state it is in. */
 	async close(): Promise<void> {
 		if (!this.#closing) {
 			this.#closing = true
-			this.onMessage = undefined
+			this.onFrameBytes = undefined
 			this.send({type: 'stop'})
 			const term = setTimeout(() => this.#child.kill('SIGTERM'), termAfterMs)
 			const kill = setTimeout(() => this.#child.kill('SIGKILL'), killAfterMs)
@@ -115,16 +113,33 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 	/** Ends the process at once: for one that misbehaves. */
 	kill(): void {
 		this.onMessage = undefined
+		this.onFrameBytes = undefined
 		this.#child.kill('SIGKILL')
 	}
 
 	async #watchExit(): Promise<WorkerExit> {
 		return new Promise(resolve => {
-			this.#child.once('exit', (code, signal) => { resolve({code, signal, expected: this.#closing, ...(this.#misbehaviour !== undefined && {reason: this.#misbehaviour})}) })
+			this.#child.once('exit', (code, signal) => {
+				const exit = {code, signal, expected: this.#closing, ...(this.#misbehaviour !== undefined && {reason: this.#misbehaviour})}
+				void this.#lastFrames().then(() => { resolve(exit) })
+			})
 			// The process could not be spawned: no exit follows.
 			this.#child.once('error', error => {
 				this.#lastLine = error.message
 				if (this.pid === undefined) resolve({code: null, signal: null, expected: this.#closing, reason: `the worker could not be started: ${error.message}`})
+			})
+		})
+	}
+
+	/** What the process wrote before it ended comes before the news of its end. */
+	async #lastFrames(): Promise<void> {
+		const pipe = this.#framePipe
+		if (!pipe || pipe.destroyed) return
+		await new Promise<void>(resolve => {
+			const timer = setTimeout(resolve, lastFramesTimeoutMs)
+			pipe.once('close', () => {
+				clearTimeout(timer)
+				resolve()
 			})
 		})
 	}
@@ -160,14 +175,10 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 		})
 	}
 
-	#readFrames(pipe: Duplex): void {
-		// Only a worker whose messages have frames writes there.
-		const reader = new PipeReader<From & PipeMessage>(frame => {
-			collectFrames(frame.data.byteLength)
-			this.onMessage?.(frame)
-		})
+	/** Read to its end, whoever listens, for a pipeline that cannot write holds up its own end. */
+	#watchFramePipe(pipe: Duplex): void {
 		pipe.on('data', (chunk: Buffer) => {
-			if (!this.#deliver(() => { reader.read(chunk) })) pipe.destroy()
+			if (!this.#deliver(() => this.onFrameBytes?.(chunk))) pipe.destroy()
 		})
 		// Its end is the worker's, which the exit tells.
 		pipe.on('error', () => undefined)

@@ -1,6 +1,7 @@
 import {spawn} from 'node:child_process'
 import {once} from 'node:events'
 import {mkdtemp, writeFile} from 'node:fs/promises'
+import http from 'node:http'
 import net, {type AddressInfo} from 'node:net'
 import {tmpdir} from 'node:os'
 import path from 'node:path'
@@ -42,6 +43,16 @@ test.serial('connection refused', async t => {
 	const {seconds, ...facts} = await failure(t, 'rtsp://127.0.0.1:1/live')
 	t.deepEqual(facts, {code: 'camera_unreachable', closeCode: 4502, detail: '127.0.0.1:1 refused the connection; is the port right?'})
 	within(t, seconds, 0, 3)
+})
+
+test.serial('a port that speaks something else', async t => {
+	const web = http.createServer((_, response) => { response.end('hello') }).listen(0, '127.0.0.1')
+	t.teardown(() => { web.close() })
+	await once(web, 'listening')
+	const {code, closeCode, detail} = await failure(t, `rtsp://127.0.0.1:${(web.address() as AddressInfo).port}/live`)
+	t.is(code, 'camera_unreachable')
+	t.is(closeCode, 4502)
+	t.is(detail, 'what answers there speaks no RTSP; is the port right?')
 })
 
 test.serial('unknown host', async t => {
@@ -189,5 +200,6 @@ test.serial('a host that is absent, in a network of its own', async t => {
 	const {seconds, ...body} = JSON.parse(answer) as {seconds: number; error: string; code: string; detail: string}
 	t.is(body.error, '无法打开RTSP流: rtsp://10.99.0.2/live')
 	t.is(body.code, 'camera_unreachable')
+	t.is(body.detail, 'no connection can be made: there is no route to it, or no such machine')
 	within(t, seconds, 0, 8)
 })

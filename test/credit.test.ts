@@ -1,6 +1,6 @@
 import test from 'ava'
 import {Credit} from '../dist/credit.js'
-import type {Frame} from '../dist/pipeline.js'
+import type {Frame} from '../dist/stream.js'
 import {Viewer} from '../dist/viewer.js'
 
 interface Link {
@@ -68,7 +68,7 @@ function simulate(link: Link, {seconds = 20, framesPerSecond = 30, frameBytes = 
 	const data = new Uint8Array(frameBytes)
 	for (let sequence = 0; sequence < seconds * framesPerSecond; sequence++) {
 		const timeMs = 160 + sequence / framesPerSecond * 1000
-		at(timeMs, () => { viewer.offer({sequence, timeMs, keyFrame: true, data, caps: {}, codec: undefined} satisfies Frame) })
+		at(timeMs, () => { viewer.offer({sequence, timeMs, keyFrame: true, data, caps: {name: ''}, init: undefined} satisfies Frame) })
 	}
 	const endMs = 160 + seconds * 1000
 	for (;;) {

@@ -11,7 +11,7 @@ import {chromiumOffer} from './sdp-offers.js'
 import {until, view} from './viewer.js'
 
 const clientPath = fileURLToPath(new URL('whep-client.js', import.meta.url))
-const start = async (t: ExecutionContext, flags: string[] = []) => startSluice(t, ['--webrtc-port', '0', '--share', ...flags])
+const start = async (t: ExecutionContext, flags: string[] = []) => startSluice(t, ['--share', ...flags])
 const event = (name: string) => (line: Record<string, unknown>) => line['event'] === name
 
 /** The process of all WebRTC viewers, from the first one on. */

@@ -12,8 +12,8 @@ import test, {type ExecutionContext} from 'ava'
 import {chromium} from 'playwright-core'
 import {jpegSize} from './jpeg.js'
 import {clockOf} from './picture.js'
-import {type Camera, isWatchdog, type Sluice, startCamera, startSluice as start} from './processes.js'
-import {until} from './viewer.js'
+import {type Camera, type Sluice, startCamera, startSluice as start} from './processes.js'
+import {onlySpare, until} from './viewer.js'
 
 /** Small pictures keep the load of the tests small. */
 const cameraFlags = ['--width', '640', '--height', '360', '--fps', '25', '--key-interval', '0.5']
@@ -166,14 +166,6 @@ const workersOf = ({lines}: Sluice) => lines.filter(line => line['msg'] === 'ope
 
 /** Of viewers. A spare worker that was taken and ended before it was ready is told as an error too, which is the pool's affair. */
 const errorsOf = ({lines}: Sluice) => lines.filter(({level, msg}) => level === 'error' && msg !== 'spare worker failed')
-
-const childrenOf = (pid: number) => readdirSync('/proc').filter(name => /^\d+$/.test(name) && alive(Number(name)) && !isWatchdog(Number(name))).filter(name => {
-	try {
-		return Number(readFileSync(`/proc/${name}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[1]) === pid
-	} catch {
-		return false
-	}
-})
 
 /** RTSP sessions that were opened, and those that still are. */
 const connected = ({lines}: Camera) => lines.filter(({event}) => event === 'connected').length
@@ -349,9 +341,9 @@ test.serial('MJPEG: a client that leaves, before the first picture or by a reset
 
 test.serial('MJPEG: one that leaves at once, or between the headers and the first picture, leaves nothing', async t => {
 	const sluice = await startSluice(t)
-	await until(() => childrenOf(sluice.pid).length === 1, 20_000, 'only the spare worker is left of the start')
+	await onlySpare(sluice, 20_000)
 	await ask(sluice, snapshotPath({pipeline: 'test'}))
-	await until(() => childrenOf(sluice.pid).length === 1, 20_000, 'another spare')
+	await onlySpare(sluice, 20_000)
 	const descriptors = () => readdirSync(`/proc/${sluice.pid}/fd`).length
 	const before = descriptors()
 	for (let round = 0; round < 10; round++) {
@@ -366,7 +358,7 @@ test.serial('MJPEG: one that leaves at once, or between the headers and the firs
 		}))
 	}
 	await until(() => workersOf(sluice).length === 0, 10_000, 'no worker has a pipeline')
-	await until(() => childrenOf(sluice.pid).length === 1, 20_000, 'only the spare is left')
+	await onlySpare(sluice, 20_000)
 	await until(() => descriptors() <= before + 2, 5000, 'its descriptors are as many as before')
 	t.deepEqual(errorsOf(sluice), [])
 	t.is((await ask(sluice, snapshotPath({pipeline: 'test'}))).status, 200)
@@ -556,7 +548,7 @@ test('a snapshot ends in time: of a silent camera, of one that was lost, and wha
 		const answer = await ask(sluice, snapshotPath({rtsp_url: silent.url, timeout_ms: String(timeoutMs)}))
 		t.is(answer.status, 504)
 		t.like(bodyOf(answer), {code: 'camera_timeout', error: `无法打开RTSP流: ${silent.url}`, detail: `no picture within ${timeoutMs / 1000} s`})
-		t.true(answer.tookMs >= timeoutMs - 2 && answer.tookMs < timeoutMs + 2000, `${answer.tookMs} ms`)
+		t.true(answer.tookMs >= timeoutMs - 2 && answer.tookMs < 8000, `${answer.tookMs} ms`)
 	}
 	const query = {rtsp_url: lost.url('/h264')}
 	const client = watch(t, sluice, query)
@@ -565,8 +557,9 @@ test('a snapshot ends in time: of a silent camera, of one that was lost, and wha
 	await sluice.line(({msg}) => msg === 'retrying')
 	const answer = await ask(sluice, snapshotPath({...query, timeout_ms: '700', max_age_ms: '60000'}))
 	t.is(answer.status, 504)
-	t.is(bodyOf(answer)['code'], 'camera_timeout')
-	t.true(answer.tookMs >= 698 && answer.tookMs < 3000, `${answer.tookMs} ms`)
+	// The words tell which of the server's waits it was; how punctual that is depends on what else the machine does.
+	t.like(bodyOf(answer), {code: 'camera_timeout', detail: 'no picture within 0.7 s'})
+	t.true(answer.tookMs >= 698 && answer.tookMs < 8000, `${answer.tookMs} ms`)
 	t.false(client.socket.closed, 'its viewer waits on')
 })
 

@@ -87,6 +87,7 @@ for (const [query, code, status, detail] of [
 	['rtsp_url=rtsp%3A%2F%2Fa%2F&rtsp_url=rtsp%3A%2F%2Fb%2F', 'bad_request', 400, /given 2 times/],
 	['rtsp_url=rtsp%3A%2F%2Fa%2F&quality=101', 'bad_request', 400, /quality must be a whole number from 1 to 100, not "101"/],
 	['rtsp_url=rtsp%3A%2F%2Fa%2F&colour=red', 'bad_request', 400, /"colour" is no parameter of the template jpeg/],
+	['rtsp_url=rtsp://a/?channel=1&subtype=0', 'bad_request', 400, /"subtype" is no parameter of the template jpeg; if it is a part of rtsp_url, encode that: its & is %26/],
 	['rtsp_url=rtsp%3A%2F%2Fa%2F&pipeline=..%2Fpackage', 'bad_request', 400, /pipeline must be the name of a template/],
 	['rtsp_url=rtsp%3A%2F%2Fa%2F&pipeline=nothing', 'not_found', 404, /no template is named nothing/],
 	['rtsp_url=%ff%fe', 'bad_request', 400, /must begin with rtsp/],

@@ -1,9 +1,10 @@
 import {once} from 'node:events'
-import {readdirSync, readFileSync} from 'node:fs'
+import {readdirSync} from 'node:fs'
 import net, {type AddressInfo} from 'node:net'
 import test from 'ava'
-import {childrenOf, startCamera, startSluice} from './processes.js'
-import {until, view} from './viewer.js'
+import {countable, megabytesOf} from './memory.js'
+import {startCamera, startSluice} from './processes.js'
+import {onlySpare, until, view} from './viewer.js'
 
 const small = ['--width', '640', '--height', '360']
 
@@ -43,11 +44,9 @@ test.serial('six viewers of silent cameras take nothing from a seventh', async t
 test.serial('200 connects and disconnects leave descriptors, processes and memory where they were', async t => {
 	t.timeout(240_000)
 	const camera = await startCamera(t, ['--width', '320', '--height', '180', '--fps', '10'])
-	const sluice = await startSluice(t)
+	const sluice = await startSluice(t, [], countable)
 	const url = sluice.stream({rtsp_url: camera.url('/h264')})
 	const descriptors = () => readdirSync(`/proc/${sluice.pid}/fd`).length
-	const children = () => childrenOf(sluice.pid).length
-	const megabytes = () => Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${sluice.pid}/smaps_rollup`, 'utf8'))?.[1]) / 1000
 	/** Leaves at every stage: during the handshake, before the pipeline plays, after the first picture, with a reset. */
 	const visit = async (index: number) => {
 		const viewer = view(t, url)
@@ -59,16 +58,15 @@ test.serial('200 connects and disconnects leave descriptors, processes and memor
 	}
 	const visits = async (from: number, to: number) => {
 		for (let index = from; index < to; index += 4) await Promise.all([0, 1, 2, 3].map(async offset => visit(index + offset)))
-		await until(() => children() <= 1, 10_000, 'only the spare is left')
+		await onlySpare(sluice, 10_000)
 	}
 	await visits(0, 40)
-	await until(() => children() === 1, 10_000, 'the spare is there')
-	const before = {descriptors: descriptors(), megabytes: megabytes()}
+	const before = {descriptors: descriptors(), megabytes: await megabytesOf(sluice)}
 	await visits(40, 240)
-	await until(() => children() === 1, 10_000, 'the spare is there')
-	t.log(`${before.descriptors} → ${descriptors()} descriptors, ${before.megabytes} → ${megabytes()} MB`)
+	const after = await megabytesOf(sluice)
+	t.log(`${before.descriptors} → ${descriptors()} descriptors, ${before.megabytes} → ${after} MB`)
+	// 40 KB a connection would be the 8 MB.
+	t.true(after < before.megabytes + 8, `${before.megabytes} → ${after} MB`)
 	await until(() => descriptors() <= before.descriptors, 10_000, `no more than ${before.descriptors} descriptors`)
-	// Node's heap breathes; a leak of one frame's pipeline a connection would show as 100 MB.
-	t.true(megabytes() < before.megabytes + 20, `${before.megabytes} → ${megabytes()} MB`)
 	await view(t, url).received(5)
 })

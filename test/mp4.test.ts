@@ -4,7 +4,7 @@ import {once} from 'node:events'
 import http from 'node:http'
 import type {AddressInfo} from 'node:net'
 import test, {type ExecutionContext} from 'ava'
-import {readGdp} from '../dist/gdp.js'
+import {parseCaps} from '../dist/caps.js'
 import {timescale} from '../dist/mp4.js'
 import {Mp4Muxer} from '../dist/mp4-muxer.js'
 import {Mp4Timeline} from '../dist/mp4-timeline.js'
@@ -14,73 +14,46 @@ import {startLink} from './link.js'
 import {startCamera, startSluice} from './processes.js'
 import {until, view} from './viewer.js'
 
-const caps = (text: string) => Buffer.from(`${text}\0`)
-const h264Caps = 'video/x-h264, stream-format=(string)avc, alignment=(string)au, codec_data=(buffer)01640029ffe100046764002901000468ee3cb0, pixel-aspect-ratio=(fraction)4/3, width=(int)640, height=(int)360'
+const h264Caps = parseCaps('video/x-h264, stream-format=(string)avc, alignment=(string)au, codec_data=(buffer)01640029ffe100046764002901000468ee3cb0, pixel-aspect-ratio=(fraction)4/3, width=(int)640, height=(int)360')
 const idr = [0, 0, 0, 2, 0x09, 0x10, 0, 0, 0, 3, 0x65, 0x88, 0x84]
 const slice = [0, 0, 0, 2, 0x09, 0x30, 0, 0, 0, 2, 0x41, 0x9a]
+const unit = (data: readonly number[], ptsNs?: number) => ({ptsNs, durationNs: undefined, data: Buffer.from(data)})
 
-/** As gdppay writes it. */
-function packet(type: number, data: Uint8Array | readonly number[], {pts = 2n ** 64n - 1n, duration = 2n ** 64n - 1n} = {}): Buffer {
-	const head = Buffer.alloc(62)
-	head[0] = 1
-	head.writeUInt16BE(type, 4)
-	head.writeUInt32BE(data.length, 6)
-	head.writeBigUInt64BE(pts, 10)
-	head.writeBigUInt64BE(duration, 18)
-	return Buffer.concat([head, Uint8Array.from(data)])
-}
-
-test('readGdp reads buffers with their times, and caps', t => {
-	t.deepEqual(readGdp(packet(1, [5, 6], {pts: 194_000_000n, duration: 33_333_333n})), {type: 'buffer', ptsNs: 194e6, durationNs: 33_333_333, data: Buffer.from([5, 6])})
-	t.like(readGdp(packet(1, [])), {type: 'buffer', ptsNs: undefined, durationNs: undefined})
-	t.deepEqual(readGdp(packet(2, caps('video/x-h264'))), {type: 'caps', text: 'video/x-h264'})
-	t.is(readGdp(packet(0x284e, [1, 2, 3])), undefined, 'an event')
-})
-
-test('readGdp and the muxer take any bytes', t => {
-	const whole = packet(1, idr, {pts: 1n})
-	for (let length = 0; length < whole.length; length++) t.is(readGdp(whole.subarray(0, length)), undefined)
-	t.is(readGdp(Buffer.concat([whole, Buffer.alloc(1)])), undefined)
-	t.is(readGdp(Buffer.alloc(500, 0xff)), undefined)
+test('the muxer takes any bytes', t => {
 	const muxer = new Mp4Muxer(0)
-	muxer.add(packet(2, caps(h264Caps)))
+	muxer.begin(h264Caps)
 	for (const data of [[], [0], [0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1], [0xff, 0xff, 0xff, 0xff, 0x09, 0x65], [0, 0, 0, 1, 0x09, 0xff, 0xff, 0xff, 0xff], [0, 0, 0, 1, 0x09, 0, 0, 0, 9]]) {
-		t.is(muxer.add(packet(1, data))?.keyFrame, false, String(data))
+		t.false(muxer.add(unit(data)).keyFrame, String(data))
 	}
-	for (let length = 0; length < 300; length++) t.notThrows(() => muxer.add(packet(1, Uint8Array.from({length}, () => Math.random() * 8))))
+	for (let length = 0; length < 300; length++) t.notThrows(() => muxer.add(unit(Array.from({length}, () => Math.random() * 8))))
 })
 
-test('the muxer tells caps and an initialization segment with the first fragment, and again when they change', t => {
+test('the muxer makes an initialization segment of caps, and fragments of access units', t => {
 	const muxer = new Mp4Muxer(0)
-	t.is(muxer.add(packet(2, caps(h264Caps))), undefined)
-	const first = muxer.add(packet(1, idr, {pts: 1_000_000_000n}))
-	t.deepEqual(first?.start?.caps, {name: 'video/mp4', width: 640, height: 360, codec: 'avc1.640029'})
-	t.true(first?.keyFrame)
-	const init = Buffer.from(first?.start?.init ?? [])
+	const {caps, init: start} = muxer.begin(h264Caps)
+	t.deepEqual(caps, {name: 'video/mp4', width: 640, height: 360, codec: 'avc1.640029'})
+	const init = Buffer.from(start)
 	t.deepEqual(boxes(init).map(({type}) => type), ['ftyp', 'moov'])
 	const entry = inside(inside(init, 'moov', 'trak', 'mdia', 'minf', 'stbl', 'stsd').subarray(8), 'avc1')
 	t.is(entry.readUInt16BE(24), 640)
 	t.is(entry.readUInt16BE(26), 360)
 	t.is(inside(entry.subarray(78), 'avcC').toString('hex'), '01640029ffe100046764002901000468ee3cb0')
 	t.deepEqual([...inside(entry.subarray(78), 'pasp')], [0, 0, 0, 4, 0, 0, 0, 3])
-	t.deepEqual(boxes(Buffer.from(first?.data ?? [])).map(({type}) => type), ['moof', 'mdat'])
-	t.like(readFragment(Buffer.from(first?.data ?? [])), {decode: 0, shown: 1, keyFrame: true, data: Buffer.from(idr)})
 
-	const second = muxer.add(packet(1, slice, {pts: 1_040_000_000n}))
-	t.is(second?.start, undefined)
-	t.false(second?.keyFrame)
-	t.like(readFragment(Buffer.from(second?.data ?? [])), {decode: 0.04, shown: 1.04, keyFrame: false, data: Buffer.from(slice)})
+	const first = muxer.add(unit(idr, 1_000_000_000))
+	t.true(first.keyFrame)
+	t.deepEqual(boxes(Buffer.from(first.data)).map(({type}) => type), ['moof', 'mdat'])
+	t.like(readFragment(Buffer.from(first.data)), {decode: 0, shown: 1, keyFrame: true, data: Buffer.from(idr)})
+	const second = muxer.add(unit(slice, 1_040_000_000))
+	t.false(second.keyFrame)
+	t.like(readFragment(Buffer.from(second.data)), {decode: 0.04, shown: 1.04, keyFrame: false, data: Buffer.from(slice)})
 
-	muxer.add(packet(2, caps(h264Caps.replace('width=(int)640', 'width=(int)1280').replaceAll('640029', '42c01e'))))
-	t.like(muxer.add(packet(1, idr))?.start?.caps, {width: 1280, codec: 'avc1.42c01e'})
+	t.like(muxer.begin({...h264Caps, width: 1280, codec_data: String(h264Caps['codec_data']).replaceAll('640029', '42c01e')}).caps, {width: 1280, codec: 'avc1.42c01e'})
 })
 
 test('the muxer says what it cannot take', t => {
-	t.throws(() => new Mp4Muxer(0).add(packet(1, idr)), {message: /without caps/})
-	for (const wrong of [
-		'image/jpeg, width=(int)640, height=(int)360', h264Caps.replace('(string)au', '(string)nal'), h264Caps.replace('codec_data', 'other_data'), h264Caps.replace('640029ffe1', '640029fce1'),
-		h264Caps.replace('=(int)640', '=(int)0'), h264Caps.replace('=(int)640', '=(int)-1'), '', '\0'
-	]) t.throws(() => new Mp4Muxer(0).add(packet(2, caps(wrong))), {message: /^gdppay needs video\/x-h264/}, wrong)
+	const wrong = [{name: 'image/jpeg'}, {alignment: 'nal'}, {codec_data: undefined}, {codec_data: '01640029fce100046764002901000468ee3cb0'}, {codec_data: '016400'}, {width: 0}, {width: -1}, {width: 65_536}, {height: NaN}, {height: '360'}]
+	for (const fields of wrong) t.throws(() => new Mp4Muxer(0).begin({...h264Caps, ...fields}), {message: /^MP4 needs video\/x-h264/}, JSON.stringify(fields))
 })
 
 /** Runs a camera's times, in ms, through a timeline. */

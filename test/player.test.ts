@@ -619,7 +619,7 @@ test.serial('a wall shows what its address says last, whichever list comes first
 })
 
 test.serial('sixteen tiles of 360p, each with a pipeline of its own: all play, and none is lost', async t => {
-	t.timeout(180_000)
+	t.timeout(240_000)
 	const [camera, sluice] = await Promise.all([startCamera(t, [...cameraFlags, '--fps', '15']), startSluice(t)])
 	const {page, errors} = await newPage(t, browser, {viewport: {width: 1600, height: 900}})
 	const wanted = new URLSearchParams()
@@ -629,7 +629,7 @@ test.serial('sixteen tiles of 360p, each with a pipeline of its own: all play, a
 	}
 	await page.goto(`${sluice.http}/wall.html#${wanted.toString()}`)
 	const frames = async () => page.evaluate(() => [...document.querySelectorAll<SluicePlayer>('.tile sluice-player')].map(({state, statistics}) => ({state: state.name, fps: statistics.fps ?? 0})))
-	await page.waitForFunction(() => [...document.querySelectorAll<SluicePlayer>('.tile sluice-player')].filter(({state}) => state.name === 'live').length === 16, null, {timeout: 60_000})
+	await page.waitForFunction(() => [...document.querySelectorAll<SluicePlayer>('.tile sluice-player')].filter(({state}) => state.name === 'live').length === 16, null, {timeout: 120_000})
 	await page.evaluate(() => {
 		const left: string[] = []
 		Object.assign(window, {left})

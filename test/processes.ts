@@ -89,9 +89,9 @@ export interface Sluice extends Program {
 	stream: (query: Record<string, string>) => string
 }
 
-/** Starts the real server, `dist/main.js`, on a free port of 127.0.0.1, or on the one that `flags` name. Its `lines` are its log. */
+/** Starts the real server, `dist/main.js`, on free ports of 127.0.0.1, TCP and UDP, or on those that `flags` name. Its `lines` are its log. */
 export async function startSluice(t: ExecutionContext, flags: string[] = [], env: NodeJS.ProcessEnv = {}): Promise<Sluice> {
-	const program = startProgram(t, process.execPath, ['dist/main.js', '--host', '127.0.0.1', '--port', '0', ...flags], {stream: 'stderr', env})
+	const program = startProgram(t, process.execPath, ['dist/main.js', '--host', '127.0.0.1', '--port', '0', '--webrtc-port', '0', ...flags], {stream: 'stderr', env})
 	const listening = await program.line(line => line['msg'] === 'listening')
 	const port = Number(listening['port'])
 	return {

@@ -1,10 +1,10 @@
 import test from 'ava'
 import {setTimeout as delay} from 'node:timers/promises'
 import {Credit} from '../dist/credit.js'
-import type {Frame} from '../dist/pipeline.js'
+import type {Frame} from '../dist/stream.js'
 import {Viewer} from '../dist/viewer.js'
 
-const frame = (sequence: number, keyFrame = true): Frame => ({sequence, timeMs: sequence, keyFrame, data: Buffer.alloc(10), caps: {}, codec: undefined})
+const frame = (sequence: number, keyFrame = true): Frame => ({sequence, timeMs: sequence, keyFrame, data: Buffer.alloc(10), caps: {name: ''}, init: undefined})
 
 for (const images of [true, false]) {
 	test(`a viewer that answers no ping any more stalls, however many frames replace each other: ${images ? 'images' : 'coded video'}`, async t => {

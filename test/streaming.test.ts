@@ -21,10 +21,14 @@ for (const codec of ['h264', 'h265', 'mjpeg']) {
 		const startedMs = performance.now()
 		await viewer.received(101)
 		const fps = 100_000 / (performance.now() - startedMs)
-		// Fewer would be dropped frames; the bound leaves room for a busy machine, and bench/ measures.
-		t.true(fps > 20 && fps < 30, `${fps} frames a second`)
+		// Half would be dropped frames. What a busy machine held back at the start comes on top; bench/ measures.
+		t.true(fps > 15, `${fps} frames a second`)
+		t.is(new Set(viewer.frames.map(frame => frame.toString('latin1'))).size, viewer.frames.length, 'no frame comes twice')
 		for (const frame of viewer.frames) t.deepEqual(jpegSize(frame), {width: 640, height: 360})
 		t.deepEqual(viewer.texts, [])
+		viewer.socket.close()
+		const gone = await sluice.line(line => line['msg'] === 'viewer gone')
+		t.true(Number(gone['dropped']) < 10, `${String(gone['dropped'])} dropped`)
 	})
 }
 

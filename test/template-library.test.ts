@@ -188,3 +188,38 @@ test.serial('a size that the encoder of H.264 does not take becomes one that it 
 		viewer.socket.close()
 	}
 })
+
+test.serial('a template that stands in brackets, as launch lines of gst-rtsp-server do, plays', async t => {
+	const directory = await copyOfPipelines()
+	const sluice = await startSluice(t, ['--pipelines', directory])
+	for (const opening of ['(', 'bin.( name=mine']) {
+		await writeFile(path.join(directory, 'brackets.gst'), `# @camera none\n\n${opening} videotestsrc name=src is-live=true ! video/x-raw,width=320,height=240 ! jpegenc ! appsink name=sink max-buffers=1 drop=true )\n`)
+		t.like(await sizeOf(t, sluice.stream({pipeline: 'brackets'})), {width: 320, height: 240}, opening)
+	}
+})
+
+test.serial('a fault of the sink is told in the words of the file, to viewers as by a check', async t => {
+	const directory = await copyOfPipelines()
+	const sluice = await startSluice(t, ['--pipelines', directory])
+	for (const [index, [sink, words]] of ([
+		['appsink name=sink max-bufers=1 drop=true', 'no property "max-bufers" in element "appsink"'],
+		['appsink name=sink max-buffers=lots drop=true', 'could not set property "max-buffers" in element "appsink" to "lots"'],
+		['appsink name=sink max-buffers=1 drop=tr', 'could not set property "drop" in element "appsink" to "tr"'],
+		['appsink name=sink max-buffers=1 drop=true caps=video/x-raw', 'could not link jpegenc\\d+ to sink']
+	] as const).entries()) {
+		await writeFile(path.join(directory, `sink${index}.gst`), `# @camera none\n\nvideotestsrc name=src is-live=true ! jpegenc ! ${sink}\n`)
+		const {error} = await view(t, sluice.stream({pipeline: `sink${index}`})).closed
+		t.like(error, {code: 'template_invalid'}, sink)
+		t.regex(String(error?.['detail']), new RegExp(words))
+	}
+})
+
+test.serial('a sink that does not wait for a branch without a stream plays', async t => {
+	const directory = await copyOfPipelines()
+	const [camera, sluice] = await Promise.all([startCamera(t, ['--width', '640', '--height', '360']), startSluice(t, ['--pipelines', directory])])
+	await writeFile(path.join(directory, 'sound.gst'), `rtspsrc name=src protocols=tcp latency=100
+src. ! application/x-rtp,media=audio ! decodebin ! audioconvert ! fakesink sync=false async=false
+src. ! application/x-rtp,media=video ! decodebin ! videoconvert ! jpegenc ! appsink name=sink async=false max-buffers=1 drop=true sync=false
+`)
+	t.like(await sizeOf(t, sluice.stream({rtsp_url: camera.url('/h264'), pipeline: 'sound'})), {width: 640, height: 360})
+})

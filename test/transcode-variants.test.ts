@@ -77,7 +77,7 @@ test.serial('with software in the place of its hardware each variant gives H.264
 test.serial('cameras that browsers do not show are transcoded by the best variant that takes their codec', async t => {
 	const directory = await pipelinesWith(['webrtc.transcode.va.gst', 'webrtc.transcode.va-h265.gst'])
 	const camera = await startCamera(t, small)
-	const sluice = await startSluice(t, ['--webrtc-port', '0', '--pipelines', directory])
+	const sluice = await startSluice(t, ['--pipelines', directory])
 	await available(sluice, ['webrtc.transcode.va', 'webrtc.transcode.va-h265'])
 
 	// The plain H.264 pipeline has told the codec, and its pictures have told of the B-frames.
@@ -98,7 +98,7 @@ test.serial('a variant whose encoder does not start gives way to software', asyn
 	const file = path.join(directory, 'webrtc.transcode.va.gst')
 	await writeFile(file, (await readFile(file, 'utf8')).replace('! x264enc', '! identity error-after=1 ! x264enc'))
 	const camera = await startCamera(t, small)
-	const sluice = await startSluice(t, ['--webrtc-port', '0', '--pipelines', directory])
+	const sluice = await startSluice(t, ['--pipelines', directory])
 	await available(sluice, ['webrtc.transcode.va'])
 	await watch(t, sluice, camera.url('/b-frames'), 25)
 	t.deepEqual(opened(sluice), ['h264', 'webrtc.transcode.va', 'webrtc.transcode'])

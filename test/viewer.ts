@@ -2,6 +2,7 @@ import {once} from 'node:events'
 import {setTimeout as delay} from 'node:timers/promises'
 import type {ExecutionContext} from 'ava'
 import {type ClientOptions, WebSocket} from 'ws'
+import {childrenOf, type Sluice} from './processes.js'
 
 /** What a viewer of the tests' own has received so far. */
 export interface TestViewer {
@@ -66,4 +67,17 @@ export async function until(condition: () => boolean | Promise<boolean>, timeout
 		if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`)
 		await delay(20)
 	}
+}
+
+/**
+ * Waits until no pipeline runs and the spare worker is there, with all that the server keeps open for it.
+ * To count the children does not do: where one is left, it may be the last pipeline's, whose descriptors the server has closed already.
+ */
+export async function onlySpare({http, pid}: Sluice, timeoutMs: number): Promise<void> {
+	await until(async () => {
+		if (childrenOf(pid).length !== 1) return false
+		// A connection that is kept would be one descriptor more.
+		const text = await (await fetch(`${http}/metrics`, {headers: {connection: 'close'}})).text()
+		return text.includes('sluice_workers{state="running"} 0\n') && text.includes('sluice_workers{state="spare"} 1\n')
+	}, timeoutMs, 'only the spare worker is left')
 }

@@ -1,13 +1,17 @@
 import {setTimeout as delay} from 'node:timers/promises'
 import test from 'ava'
 import {type CodedFrame, Feed, Source} from '../dist/webrtc-feed.js'
+import {until} from './viewer.js'
 
 const frame = (timeMs: number, keyFrame = false, bytes = 10): CodedFrame => ({timeMs, keyFrame, data: Buffer.alloc(bytes)})
 
-/** A viewer that writes down what it is sent. */
-function viewer(): {feed: Feed; sent: {bytes: number; timestampMs: number; atMs: number}[]} {
+/** A viewer that writes down what it is sent; its transport takes what `takes` says. */
+function viewer(takes: (data: Buffer) => boolean = () => true): {feed: Feed; sent: {bytes: number; timestampMs: number; atMs: number}[]} {
 	const sent: {bytes: number; timestampMs: number; atMs: number}[] = []
-	return {sent, feed: new Feed((data, timestampMs) => { sent.push({bytes: data.byteLength, timestampMs, atMs: performance.now()}) })}
+	return {sent, feed: new Feed((data, timestampMs) => {
+		sent.push({bytes: data.byteLength, timestampMs, atMs: performance.now()})
+		return takes(data)
+	})}
 }
 
 test('live frames leave at once, from the first key frame on, at the time at which they came', t => {
@@ -19,6 +23,16 @@ test('live frames leave at once, from the first key frame on, at the time at whi
 	source.add(frame(66))
 	t.deepEqual(sent.map(({timestampMs}) => timestampMs), [33, 66])
 	t.is(feed.counters.sent, 2)
+})
+
+test('what the transport does not take counts as dropped, and no more is made of it', t => {
+	const source = new Source()
+	const {feed, sent} = viewer(data => data.byteLength < 20)
+	source.attach(feed, 0)
+	source.add(frame(0, true, 20))
+	source.add(frame(33))
+	t.is(sent.length, 2)
+	t.like(feed.counters, {sent: 1, bytes: 10, dropped: 1})
 })
 
 test('a late viewer gets the pictures since the last key frame first, a millisecond apart up to the newest', t => {
@@ -45,6 +59,20 @@ test('a replay is paced, live frames wait behind it, and a key frame takes the p
 	t.is(sent.length, before + 1)
 	t.is(sent.at(-1)?.timestampMs, 733)
 	t.is(feed.counters.dropped, 21 - before)
+	feed.close()
+})
+
+test('a worker that was held up goes on with the replay at its pace, not in one burst', async t => {
+	const source = new Source()
+	for (let index = 0; index < 200; index++) source.add(frame(index * 33, index === 0, 10_000))
+	const {feed, sent} = viewer()
+	source.attach(feed, 0)
+	const startedMs = performance.now()
+	while (performance.now() - startedMs < 200) { /* Holds up the whole process. */ }
+	const before = sent.length
+	await until(() => sent.length > before, 1000, 'the replay goes on')
+	// 20 ms of 5 kB each, where the 200 ms would be a hundred frames.
+	t.true(sent.length - before < 20, `${sent.length - before} frames at once`)
 	feed.close()
 })
 

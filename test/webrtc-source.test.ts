@@ -1,5 +1,5 @@
 import test from 'ava'
-import type {Frame} from '../dist/pipeline.js'
+import type {Frame} from '../dist/stream.js'
 import {WebRtcSource} from '../dist/webrtc-source.js'
 
 /** An access unit as x264 writes it. */
@@ -30,7 +30,7 @@ function start(taken: () => boolean = () => true) {
 	let sequence = 0
 	const caps = () => ({'name': 'video/x-h264', 'stream-format': 'byte-stream'})
 	let current = caps()
-	const offer = (data: Uint8Array, keyFrame = false) => { source.offer({sequence: sequence++, timeMs: 0, keyFrame, data, caps: current, codec: 'H264'} satisfies Frame) }
+	const offer = (data: Uint8Array, keyFrame = false) => { source.offer({sequence: sequence++, timeMs: 0, keyFrame, data, caps: current, init: undefined} satisfies Frame) }
 	return {source, seen, offer, nextPipeline: () => { current = caps() }}
 }
 

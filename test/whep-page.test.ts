@@ -22,7 +22,7 @@ test.before(async () => {
 
 test.after.always(async () => browser.close())
 
-/** A viewer as any page could have it: audio and video offered, a new session when the connection is lost. Runs in the page. */
+/** A viewer as any page could have it: audio and video offered, a new session when the connection is lost, and not back within three seconds. Runs in the page. */
 async function watch(url: string): Promise<number> {
 	const video = document.createElement('video')
 	video.muted = true
@@ -49,11 +49,14 @@ async function watch(url: string): Promise<number> {
 		if (response.status !== 201) return response.status
 		window.whep.sessions.push(response.headers.get('Location') ?? '')
 		await connection.setRemoteDescription({type: 'answer', sdp: body})
+		const isLost = () => ['disconnected', 'failed'].includes(connection.connectionState)
 		connection.onconnectionstatechange = () => {
-			if (!['disconnected', 'failed'].includes(connection.connectionState)) return
-			connection.onconnectionstatechange = null
-			connection.close()
-			void connect()
+			if (!isLost()) return
+			setTimeout(() => {
+				if (!isLost()) return
+				connection.close()
+				void connect()
+			}, 3000)
 		}
 		return response.status
 	}
@@ -74,7 +77,7 @@ const picturesAre = async (page: Page, least: number) => page.waitForFunction(co
 const small = ['--width', '640', '--height', '360', '--fps', '25', '--key-interval', '10']
 
 test.serial('Chromium plays a camera, and a late viewer too; no frame is lost', async t => {
-	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t, ['--webrtc-port', '0', '--share'])])
+	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t, ['--share'])])
 	const other = http.createServer((_request, response) => response.setHeader('Content-Type', 'text/html').end('<!doctype html><title>A page</title>')).listen(0, '127.0.0.1')
 	await once(other, 'listening')
 	t.teardown(() => other.close())
@@ -97,7 +100,7 @@ test.serial('Chromium plays a camera, and a late viewer too; no frame is lost', 
 })
 
 test.serial('Chromium goes on after the WebRTC worker was killed', async t => {
-	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t, ['--webrtc-port', '0', '--share'])])
+	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t, ['--share'])])
 	const page = await newPage(t, sluice.http)
 	await page.evaluate(watch, `${sluice.http}/whep?${new URLSearchParams({rtsp_url: camera.url('/h264')}).toString()}`)
 	await picturesAre(page, 10)
@@ -110,7 +113,7 @@ test.serial('Chromium goes on after the WebRTC worker was killed', async t => {
 })
 
 test.serial('Chromium plays a camera with B-frames, transcoded', async t => {
-	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t, ['--webrtc-port', '0'])])
+	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t)])
 	const page = await newPage(t, sluice.http)
 	t.is(await page.evaluate(watch, `${sluice.http}/whep?${new URLSearchParams({rtsp_url: camera.url('/b-frames')}).toString()}`), 201)
 	await picturesAre(page, 40)

@@ -13,8 +13,6 @@ import {until} from './viewer.js'
 
 const small = ['--width', '640', '--height', '360', '--fps', '25']
 const clientPath = fileURLToPath(new URL('whep-client.js', import.meta.url))
-/** Viewers of tests are on loopback, where `--host 127.0.0.1` listens for UDP too; port 0 lets tests run side by side. */
-const start = async (t: ExecutionContext, flags: string[] = []) => startSluice(t, ['--webrtc-port', '0', ...flags])
 const whepUrl = ({http}: Sluice, query: Record<string, string>) => `${http}/whep?${new URLSearchParams(query).toString()}`
 
 const event = (name: string) => (line: Record<string, unknown>) => line['event'] === name
@@ -44,7 +42,7 @@ async function pictures(client: Client, count: number, timeoutMs = 20_000): Prom
 }
 
 test.serial('a viewer gets an answer and H.264, the parameter sets first, without a gap; DELETE ends it at once', async t => {
-	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t)])
+	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t)])
 	const client = watch(t, whepUrl(sluice, {rtsp_url: camera.url('/h264')}))
 	const answer = await client.line(event('answer'))
 	t.is(answer['status'], 201)
@@ -87,7 +85,7 @@ async function closedPort(): Promise<number> {
 }
 
 test.serial('offers that cannot be answered: a status, problem details, and nothing is started', async t => {
-	const sluice = await start(t)
+	const sluice = await startSluice(t)
 	const url = whepUrl(sluice, {rtsp_url: `rtsp://127.0.0.1:${await closedPort()}/`})
 	const section = (kind: string) => chromiumOffer.slice(chromiumOffer.indexOf(`m=${kind}`), kind === 'audio' ? chromiumOffer.indexOf('m=video') : undefined)
 	const cases: [status: number, code: string, body: string, headers?: Record<string, string>][] = [
@@ -114,7 +112,7 @@ test.serial('offers that cannot be answered: a status, problem details, and noth
 })
 
 test.serial('queries that cannot be answered', async t => {
-	const sluice = await start(t)
+	const sluice = await startSluice(t)
 	const address = 'rtsp://127.0.0.1:9/'
 	for (const [query, status, code, detail] of [
 		[{}, 400, 'bad_request', /rtsp_url is missing/],
@@ -134,7 +132,7 @@ test.serial('queries that cannot be answered', async t => {
 })
 
 test.serial('a camera that is off is 409 with Retry-After, one that refuses is 502, one without video 406', async t => {
-	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t)])
+	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t)])
 	const off = `rtsp://127.0.0.1:${await closedPort()}/`
 	for (const [rtsp_url, status, code] of [[off, 409, 'camera_unreachable'], [camera.url('/nothing'), 409, 'camera_not_found'], [camera.url('/secret'), 502, 'camera_unauthorized'], [camera.url('/sound-only'), 406, 'camera_unsupported']] as const) {
 		const answer = await offer(whepUrl(sluice, {rtsp_url}), chromiumOffer)
@@ -147,7 +145,7 @@ test.serial('a camera that is off is 409 with Retry-After, one that refuses is 5
 
 test.serial('--webrtc-transcode decides over cameras that browsers do not show', async t => {
 	const camera = await startCamera(t, small)
-	const [without, sluice] = await Promise.all([start(t, ['--webrtc-transcode', 'off']), start(t)])
+	const [without, sluice] = await Promise.all([startSluice(t, ['--webrtc-transcode', 'off']), startSluice(t)])
 	for (const [path, why] of [['/b-frames', /B-frames/], ['/h265', /no H\.264/]] as const) {
 		const refused = await offer(whepUrl(without, {rtsp_url: camera.url(path)}), chromiumOffer)
 		t.is(refused.status, 406)
@@ -162,7 +160,7 @@ test.serial('--webrtc-transcode decides over cameras that browsers do not show',
 })
 
 test.serial('a camera that is transcoded is not played beside that, as one that allows one session only would need', async t => {
-	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t, ['--share', '--linger', '60'])])
+	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t, ['--share', '--linger', '60'])])
 	const client = watch(t, whepUrl(sluice, {rtsp_url: camera.url('/b-frames')}))
 	t.is((await client.line(event('answer')))['status'], 201)
 	await pictures(client, 5)
@@ -170,7 +168,7 @@ test.serial('a camera that is transcoded is not played beside that, as one that 
 })
 
 test.serial('who comes while the camera of a shared stream is lost is told so, and is shown nothing old', async t => {
-	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t, ['--share', '--open-timeout', '2', '--retry-for', '20'])])
+	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t, ['--share', '--open-timeout', '2', '--retry-for', '20'])])
 	const url = whepUrl(sluice, {rtsp_url: camera.url('/h264')})
 	await pictures(watch(t, url), 10)
 	camera.child.kill('SIGKILL')
@@ -182,7 +180,7 @@ test.serial('who comes while the camera of a shared stream is lost is told so, a
 })
 
 test.serial('over capacity is 503 with Retry-After, until somebody leaves', async t => {
-	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t, ['--max-webrtc-viewers', '1'])])
+	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t, ['--max-webrtc-viewers', '1'])])
 	const url = whepUrl(sluice, {rtsp_url: camera.url('/h264')})
 	const first = await offer(url, chromiumOffer)
 	t.is(first.status, 201)
@@ -195,7 +193,7 @@ test.serial('over capacity is 503 with Retry-After, until somebody leaves', asyn
 })
 
 test.serial('PATCH: candidates are taken, preconditions count, and ICE is not restarted', async t => {
-	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t)])
+	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t)])
 	const {headers} = await offer(whepUrl(sluice, {rtsp_url: camera.url('/h264')}), chromiumOffer)
 	const [location, etag] = [headers.get('Location') ?? '', headers.get('ETag') ?? '']
 	const own = 'a=ice-ufrag:NJxI\r\na=ice-pwd:SW1kF8He+TH2opeElpCWzJXA\r\n'
@@ -220,7 +218,7 @@ test.serial('PATCH: candidates are taken, preconditions count, and ICE is not re
 })
 
 test.serial('the other methods, and what other origins may read', async t => {
-	const sluice = await start(t)
+	const sluice = await startSluice(t)
 	const options = await fetch(`${sluice.http}/whep`, {method: 'OPTIONS', headers: {Origin: 'https://page.example', 'Access-Control-Request-Method': 'POST'}})
 	t.is(options.status, 200)
 	t.is(options.headers.get('Accept-Post'), 'application/sdp')
@@ -244,7 +242,7 @@ test.serial('the other methods, and what other origins may read', async t => {
 
 test.serial('Location is what the viewer sees of it through its proxies, and ICE servers are links', async t => {
 	const flags = ['--ice-server', 'stun:stun.example.com:3478', '--ice-server', 'turn:turn.example.com?transport=udp;username=u;credential=c', '--ice-server', 'turns:turn.example.com;secret=s', '--webrtc-host', '203.0.113.5']
-	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t, flags)])
+	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t, flags)])
 	const url = whepUrl(sluice, {rtsp_url: camera.url('/h264')})
 	const seen = async (headers: Record<string, string>) => {
 		const answer = await offer(url, chromiumOffer, headers)
@@ -262,7 +260,7 @@ test.serial('Location is what the viewer sees of it through its proxies, and ICE
 })
 
 test.serial('a late viewer of a camera with a key frame every 20 s has a picture at once; PLI brings another', async t => {
-	const [camera, sluice] = await Promise.all([startCamera(t, [...small, '--key-interval', '20']), start(t, ['--share'])])
+	const [camera, sluice] = await Promise.all([startCamera(t, [...small, '--key-interval', '20']), startSluice(t, ['--share'])])
 	const url = whepUrl(sluice, {rtsp_url: camera.url('/h264')})
 	await pictures(watch(t, url), 60)
 	const late = watch(t, url)
@@ -287,7 +285,7 @@ test.serial('a late viewer of a camera with a key frame every 20 s has a picture
 })
 
 test.serial('packets that are lost on the way are sent again', async t => {
-	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t)])
+	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t)])
 	const client = watch(t, whepUrl(sluice, {rtsp_url: camera.url('/h264')}), ['--loss', '3'])
 	await client.line(event('first'))
 	await until(async () => Number((await client.stats())['lost']) >= 30, 20_000, '30 packets are lost')
@@ -299,7 +297,7 @@ test.serial('packets that are lost on the way are sent again', async t => {
 })
 
 test.serial('a WebRTC worker that is killed ends its sessions, and another serves the next', async t => {
-	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t, ['--share'])])
+	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t, ['--share'])])
 	const url = whepUrl(sluice, {rtsp_url: camera.url('/h264')})
 	const {headers} = await offer(url, chromiumOffer)
 	const {worker} = await sluice.line(line => line['msg'] === 'WebRTC listens')
@@ -321,7 +319,7 @@ test.serial('a WebRTC worker that is killed ends its sessions, and another serve
 })
 
 test.serial('where all places are taken, who has an answer and does not connect gives way after three seconds', async t => {
-	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t, ['--share', '--max-webrtc-viewers', '2'])])
+	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t, ['--share', '--max-webrtc-viewers', '2'])])
 	const url = whepUrl(sluice, {rtsp_url: camera.url('/h264')})
 	const connected = watch(t, url)
 	await pictures(connected, 5)
@@ -335,7 +333,7 @@ test.serial('where all places are taken, who has an answer and does not connect 
 })
 
 test.serial('GET /metrics counts viewers over WebRTC, what they are sent, and what fails', async t => {
-	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t)])
+	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t)])
 	const sample = async (name: string) => {
 		const text = await (await fetch(`${sluice.http}/metrics`)).text()
 		return Number(text.split('\n').find(line => line.startsWith(`${name} `))?.split(' ')[1])
@@ -357,7 +355,7 @@ test.serial('a viewer who leaves while the camera is opened is told of as gone, 
 	const silent = net.createServer(socket => { socket.on('error', () => undefined) }).listen(0, '127.0.0.1')
 	await once(silent, 'listening')
 	t.teardown(() => silent.close())
-	const sluice = await start(t)
+	const sluice = await startSluice(t)
 	const url = whepUrl(sluice, {rtsp_url: `rtsp://127.0.0.1:${(silent.address() as AddressInfo).port}/`})
 	const leaving = new AbortController()
 	const asked = fetch(url, {method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: chromiumOffer, signal: leaving.signal})
@@ -371,7 +369,7 @@ test.serial('a viewer who leaves while the camera is opened is told of as gone, 
 })
 
 test.serial('a viewer that never connects is gone after 15 seconds', async t => {
-	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t)])
+	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t)])
 	t.is((await offer(whepUrl(sluice, {rtsp_url: camera.url('/h264')}), chromiumOffer)).status, 201)
 	const gone = await sluice.line(line => line['msg'] === 'viewer gone', 25_000)
 	t.is(gone['reason'], 'the viewer did not connect')
@@ -379,7 +377,7 @@ test.serial('a viewer that never connects is gone after 15 seconds', async t => 
 })
 
 test.serial('a viewer that vanishes is noticed', async t => {
-	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t)])
+	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t)])
 	const client = watch(t, whepUrl(sluice, {rtsp_url: camera.url('/h264')}))
 	await pictures(client, 5)
 	client.child.kill('SIGKILL')
@@ -390,7 +388,7 @@ test.serial('a viewer that vanishes is noticed', async t => {
 test.serial('SIGTERM ends viewers, the WebRTC worker and the server; SIGKILL of the server ends the worker too', async t => {
 	const camera = await startCamera(t, small)
 	for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
-		const sluice = await start(t)
+		const sluice = await startSluice(t)
 		await pictures(watch(t, whepUrl(sluice, {rtsp_url: camera.url('/h264')})), 5)
 		const {worker} = await sluice.line(line => line['msg'] === 'WebRTC listens')
 		const startedMs = performance.now()
@@ -451,7 +449,7 @@ test.serial('a WebRTC worker that hangs is killed, and its viewers are told', as
 })
 
 test.serial('hostile offers end in 4xx, and leave nothing running', async t => {
-	const [camera, sluice] = await Promise.all([startCamera(t, small), start(t)])
+	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t)])
 	// An offer that was not spoilt is refused for what the query lacks.
 	const url = `${sluice.http}/whep`
 	let seed = 20

@@ -44,7 +44,10 @@ export const limit = {
 async function launchText(url, template, sink) {
 	const {readTemplate, fillTemplate} = await import(`${root}/dist/template.js`)
 	const launch = fillTemplate(await readTemplate(`${root}/pipelines`, template), new Map())
-	const text = launch.replace(/\bname=src\b/, `name=src location=${url}`).replace(/\bappsink\b[^!]*$/, sink)
+	const {levelsFor} = await import(`${root}/dist/levels.js`)
+	// The camera's range is the limited one; Sluice's server sets this when it has seen that.
+	const levels = levelsFor('limited').map(({property, value}) => `${property}=${value}`).join(' ')
+	const text = launch.replace('name=levels', levels).replace(/\bname=src\b/, `name=src location=${url}`).replace(/\bappsink\b[^!]*$/, sink)
 	if (!text.includes(url) || !text.endsWith(sink)) throw new Error(`The template ${template} has no element name=src or does not end in an appsink: ${launch}`)
 	return text
 }

@@ -1,7 +1,7 @@
 import {monotonicMs} from '../clock.js'
 import {SluiceError} from '../errors.js'
 import type {Logger} from '../log.js'
-import type {Frame} from '../pipeline.js'
+import type {Frame} from '../stream.js'
 import type {Stream, Subscriber} from '../stream.js'
 import type {StreamRequest} from '../stream-request.js'
 import type {Streams} from '../streams.js'

@@ -1,8 +1,10 @@
 // A worker whose thread never comes back after its first frame: it hears neither messages nor signals.
+import {writeFrame} from './gdp.mjs'
+
 process.on('SIGTERM', () => undefined)
 process.on('message', message => {
 	if (message.type !== 'start') return
-	process.send({type: 'frame', sequence: 0, timeMs: 0, keyFrame: true, data: Buffer.from('picture'), caps: {}}, () => {
+	writeFrame('picture', {}, () => {
 		for (;;);
 	})
 })

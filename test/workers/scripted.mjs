@@ -1,6 +1,7 @@
 // A worker that follows a script: its launch text is {file, attempts: […]} as JSON. The nth worker of a file follows the nth
 // attempt, the last one being repeated, and notes in the file what happens to it, a JSON object a line.
 import {appendFileSync, existsSync, readFileSync} from 'node:fs'
+import {writeCaps, writeFrame} from './gdp.mjs'
 
 const failures = {
 	eos: {kind: 'eos', element: ''},
@@ -11,6 +12,7 @@ const failures = {
 
 let note = () => undefined
 let deaf = false
+let codec
 
 async function play({file, attempts}) {
 	const attempt = existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(line => line.includes('"start"')).length : 0
@@ -19,16 +21,21 @@ async function play({file, attempts}) {
 	// Frames: a letter each, K for a key frame. `deaf`: neither a message nor SIGTERM ends it. `end`: what happens then.
 	const script = attempts[Math.min(attempt, attempts.length - 1)]
 	deaf = script.deaf ?? false
-	const {frames = '', everyMs = 5, afterMs = 0, bytes = 0, codec, end} = script
+	const {frames = '', everyMs = 5, afterMs = 0, bytes = 0, end} = script
+	codec = script.codec
 	await new Promise(resolve => { setTimeout(resolve, afterMs) })
 	for (let index = 0; index < frames.length || frames.endsWith('…'); index++) {
 		const letter = frames[index] ?? '…'
 		const data = Buffer.concat([Buffer.from(JSON.stringify({attempt, index})), Buffer.alloc(bytes, ' ')])
-		process.send({type: 'frame', sequence: index, timeMs: Number(process.hrtime.bigint()) / 1e6, keyFrame: letter === 'K' || letter === '…', data, ...(index === 0 && {caps: {name: 'test'}, codec})})
+		if (index === 0) writeCaps('video/x-vp8')
+		// A crash that follows finds it written.
+		await new Promise(resolve => { writeFrame(data, {keyFrame: letter === 'K' || letter === '…'}, resolve) })
 		await new Promise(resolve => { setTimeout(resolve, everyMs) })
 	}
-	if (end === 'crash') process.kill(process.pid, 'SIGSEGV')
-	else if (end) process.send({type: 'bus', message: failures[end]})
+	if (end === 'crash') {
+		note('crash')
+		process.kill(process.pid, 'SIGSEGV')
+	} else if (end) process.send({type: 'bus', message: failures[end]})
 }
 
 process.on('SIGTERM', () => { if (!deaf) process.exit(0) })
@@ -36,6 +43,7 @@ process.on('disconnect', () => { process.exit(0) })
 process.on('message', message => {
 	if (message.type === 'start') void play(JSON.parse(message.launch))
 	else if (message.type === 'set') note('set', {property: `${message.element}.${message.property}`, value: message.value})
+	else if (message.type === 'playing' && codec) for (const told of [codec].flat()) process.send({type: 'codec', codec: told})
 	else if (message.type === 'stop' && !deaf) process.exit(0)
 })
 process.send({type: 'ready'})

@@ -1,0 +1,110 @@
+import {Buffer} from 'node:buffer'
+import {type Caps, parseCaps} from './caps.js'
+import {monotonicMs} from './clock.js'
+import {wordsOf} from './errors.js'
+import {type GdpBuffer, gdpReader} from './gdp.js'
+import {isKeyFrame} from './h264.js'
+import {Mp4Muxer} from './mp4-muxer.js'
+import {RateLimit} from './rate-limit.js'
+
+/** What a pipeline gives for one picture. */
+export interface Sample {
+	/** When it had come, on the system's monotonic clock, in milliseconds. */
+	timeMs: number
+	/** Whether it can be decoded without the frames before it. Every image can. */
+	keyFrame: boolean
+	data: Uint8Array
+	/** The same object for as long as they are the same. */
+	caps: Caps
+	/** Of MP4, the initialization segment, which a viewer needs before its first fragment and whenever the caps are others. */
+	init: Uint8Array | undefined
+}
+
+/** A camera's do not change: beyond it the worker itself is broken. */
+const maxCapsPerSecond = 30
+/** Coded video whose key frames GStreamer tells. */
+const flagged: ReadonlySet<unknown> = new Set(['video/x-vp8', 'video/x-vp9', 'video/x-av1'])
+const endOfImage = Buffer.from([0xff, 0xd9])
+
+/** Makes samples of the bytes that a worker's pipeline writes: as they are, or, where they are what MP4 holds, as its fragments. */
+export class FrameReader {
+	#onSample: (sample: Sample) => void
+	#onUnusable: (words: string) => void
+	#changes = new RateLimit(maxCapsPerSecond)
+	#gdp = gdpReader(packet => {
+		if (packet.type === 'caps') this.#onCaps(packet.text)
+		else this.#onBuffer(packet)
+	})
+	#capsText: string | undefined
+	#caps: Caps = {name: ''}
+	#init: Uint8Array | undefined
+	#muxer: Mp4Muxer | undefined
+
+	/** @param options `onUnusable` is told why nothing can be made of what the template gives */
+	constructor({onSample, onUnusable}: {onSample: (sample: Sample) => void; onUnusable: (words: string) => void}) {
+		this.#onSample = onSample
+		this.#onUnusable = onUnusable
+	}
+
+	/**
+	 * @param chunk of which nothing is kept
+	 * @throws Error where these are not what a pipeline of ours writes
+	 */
+	read(chunk: Buffer): void {
+		this.#gdp.read(chunk)
+	}
+
+	/** A pipeline repeats its caps. */
+	#onCaps(text: string): void {
+		if (text === this.#capsText) return
+		if (!this.#changes.take()) throw new Error(`the caps changed more than ${maxCapsPerSecond} times in a second`)
+		this.#capsText = text
+		this.#caps = parseCaps(text)
+		this.#init = undefined
+		const fault = faultOf(this.#caps)
+		if (fault !== undefined) this.#onUnusable(fault)
+		if (this.#caps['name'] !== 'video/x-h264' || this.#caps['stream-format'] !== 'avc') {
+			this.#muxer = undefined
+			return
+		}
+		this.#muxer ??= new Mp4Muxer(monotonicMs())
+		try {
+			;({caps: this.#caps, init: this.#init} = this.#muxer.begin(this.#caps))
+		} catch (error) {
+			this.#onUnusable(wordsOf(error))
+		}
+	}
+
+	#onBuffer(buffer: GdpBuffer): void {
+		const facts = {timeMs: monotonicMs(), caps: this.#caps, init: this.#init}
+		if (this.#muxer) this.#onSample({...this.#muxer.add(buffer), ...facts})
+		else this.#onSample({keyFrame: isWhole(buffer, this.#caps), data: withEnd(buffer.data, this.#caps), ...facts})
+	}
+}
+
+/** Why nothing can be made of frames with these caps: key frames are found by start codes, and of a part of a picture nobody knows where it ends. */
+function faultOf({name, alignment = 'au', 'stream-format': format = 'byte-stream'}: Caps): string | undefined {
+	if (name === 'application/x-gdp') return 'gdppay stands before the sink: leave it out, the server writes times itself'
+	const parser = new Map<unknown, string>([['video/x-h264', 'h264parse'], ['video/x-h265', 'h265parse']]).get(name)
+	if (parser === undefined || (alignment === 'au' && (format === 'byte-stream' || (format === 'avc' && parser === 'h264parse')))) return undefined
+	return `coded video must be stream-format=byte-stream,alignment=au, not ${String(format)} and ${String(alignment)}: put "${parser} ! ${String(name)},stream-format=byte-stream,alignment=au" before the sink`
+}
+
+/**
+ * A camera may leave the last marker of its images out. rtpjpegdepay adds it, but for images whose last data byte is
+ * like one of the marker's two: GStreamer 1.22 takes that for the marker.
+ */
+function withEnd(data: Buffer, {name}: Caps): Buffer {
+	if (name !== 'image/jpeg' || (data.at(-2) === 0xff && data.at(-1) === 0xd9)) return data
+	return Buffer.concat([data, endOfImage])
+}
+
+/**
+ * GStreamer counts H.264's I pictures that are no IDR pictures among the key frames; browsers do not. Its flags count for few:
+ * of pngenc's images, and of the heads of containers, they say that they need what was before.
+ */
+function isWhole({data, delta}: GdpBuffer, {name}: Caps): boolean {
+	if (name === 'video/x-h264') return isKeyFrame(data, 'H264')
+	if (name === 'video/x-h265') return isKeyFrame(data, 'H265')
+	return !delta || !flagged.has(name)
+}
