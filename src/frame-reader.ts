@@ -1,6 +1,7 @@
 import {Buffer} from 'node:buffer'
 import {type Caps, parseCaps} from './caps.js'
 import {monotonicMs} from './clock.js'
+import {compileSooner} from './compile-sooner.js'
 import {wordsOf} from './errors.js'
 import {type GdpBuffer, gdpReader} from './gdp.js'
 import {isKeyFrame} from './h264.js'
@@ -42,6 +43,7 @@ export class FrameReader {
 
 	/** @param options `onUnusable` is told why nothing can be made of what the template gives */
 	constructor({onSample, onUnusable}: {onSample: (sample: Sample) => void; onUnusable: (words: string) => void}) {
+		compileSooner()
 		this.#onSample = onSample
 		this.#onUnusable = onUnusable
 	}

@@ -11,7 +11,7 @@ import {isIP, Socket} from 'node:net'
 import process from 'node:process'
 import {Worker as Thread} from 'node:worker_threads'
 import type * as NodeDataChannel from 'node-datachannel'
-import './compile-sooner.js'
+import {compileSooner} from './compile-sooner.js'
 import {wordsOf} from './errors.js'
 import {Budget} from './rate-limit.js'
 import {asksForKeyFrame, packetsAskedFor} from './rtcp.js'
@@ -276,6 +276,7 @@ function onPipeMessage(message: OnWebRtcPipe<Buffer>): void {
 		return
 	}
 	const {source, timeMs, keyFrame, data} = message
+	compileSooner()
 	sourceOf(source).add({timeMs, keyFrame, data})
 }
 

@@ -1,7 +1,6 @@
 import {type ChildProcess, fork} from 'node:child_process'
 import process from 'node:process'
 import type {Duplex, Readable, Writable} from 'node:stream'
-import './compile-sooner.js'
 import {wordsOf} from './errors.js'
 import type {Logger} from './log.js'
 import {RateLimit} from './rate-limit.js'

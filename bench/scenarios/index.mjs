@@ -28,8 +28,9 @@ import {shared} from './shared.mjs'
 import {slowViewer} from './slow-viewer.mjs'
 import {snapshot} from './snapshot.mjs'
 import {stoppedViewer} from './stopped-viewer.mjs'
+import {wall} from './wall.mjs'
 import {webrtcPage} from './webrtc-page.mjs'
 import {webrtc} from './webrtc.mjs'
 
 /** @type {Scenario[]} */
-export const scenarios = [one, slowViewer, stoppedViewer, shared, ownPipelines, lateViewer, snapshot, codecs, links, page, webrtc, webrtcPage]
+export const scenarios = [one, slowViewer, stoppedViewer, shared, ownPipelines, lateViewer, snapshot, codecs, links, page, webrtc, webrtcPage, wall]
