@@ -31,6 +31,7 @@ export function takeTurn(act) {
 	let ended = false
 	/** @type {number | null} */
 	let beganAt = null
+	let judged = false
 	const begin = () => {
 		beganAt = performance.now()
 		if (!ended) act()
@@ -38,15 +39,17 @@ export function takeTurn(act) {
 	waiting.add(begin)
 	queueMicrotask(next)
 	return (shown = false) => {
+		// Also of a picture that came when its turn had ended.
+		if (shown && !judged && beganAt !== null) {
+			judged = true
+			const tookMs = performance.now() - beganAt
+			if (tookMs < quickMs) allowed = Math.min(most, allowed + 1)
+			else if (tookMs > slowMs) allowed = Math.max(least, allowed - 1)
+		}
 		if (ended) return
 		ended = true
 		waiting.delete(begin)
-		if (beganAt !== null) {
-			taken--
-			const tookMs = performance.now() - beganAt
-			if (shown && tookMs < quickMs) allowed = Math.min(most, allowed + 1)
-			else if (shown && tookMs > slowMs) allowed = Math.max(least, allowed - 1)
-		}
+		if (beganAt !== null) taken--
 		next()
 	}
 }

@@ -13,7 +13,7 @@ const rtspStatusCodes: Record<number, ErrorCode> = {
 
 /** Of what GStreamer words so that nobody can tell what to do. */
 const plainWords: readonly [RegExp, string][] = [
-	[/^Failed to connect\. \(Generic error\)/, 'no connection can be made: there is no route to it, or no such machine'],
+	[/^Failed to connect\. \(Generic error\)/, 'no connection can be made: is the machine there, and a route to it?'],
 	[/\(Parse error\)/, 'what answers there speaks no RTSP; is the port right?']
 ]
 

@@ -7,6 +7,12 @@ const maxCameras = 1000
 /** What was found out of each camera: which codec it was last seen to send, for one. */
 export class CameraMemory<Fact extends string = string> {
 	#facts = new Map<string, {fact: Fact; untilMs: number}>()
+	#forMs: number
+
+	/** @param forMs how long a fact is believed: without end where a wrong one costs little and is put right at once */
+	constructor(forMs = rememberMs) {
+		this.#forMs = forMs
+	}
 
 	recall({location}: CameraSource): Fact | undefined {
 		const known = this.#facts.get(location)
@@ -16,7 +22,7 @@ export class CameraMemory<Fact extends string = string> {
 	learn({location}: CameraSource, fact: Fact): void {
 		// A Map keeps the order of insertion: the camera that was learnt of longest ago is forgotten first.
 		this.#facts.delete(location)
-		this.#facts.set(location, {fact, untilMs: performance.now() + rememberMs})
+		this.#facts.set(location, {fact, untilMs: performance.now() + this.#forMs})
 		const [oldest] = this.#facts.keys()
 		if (this.#facts.size > maxCameras && oldest !== undefined) this.#facts.delete(oldest)
 	}

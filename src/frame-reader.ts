@@ -19,6 +19,8 @@ export interface Sample {
 	caps: Caps
 	/** Of MP4, the initialization segment, which a viewer needs before its first fragment and whenever the caps are others. */
 	init: Uint8Array | undefined
+	/** Of an image that was made before its picture's range was known: white is grey. A better one follows. */
+	pale?: true
 }
 
 /** A camera's do not change: beyond it the worker itself is broken. */

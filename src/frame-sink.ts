@@ -32,7 +32,7 @@ export function writingTo(fd: number, launch: string): {text: string; appsink: s
 	const waiting = isSet('sync', true) ? ['identity name=sink sync=true', given('ts-offset')?.text].filter(part => part !== undefined).join(' ') : undefined
 	const caps = given('caps')?.text
 	const prerolls = given('async')?.text ?? 'async=true'
-	const parts = [waiting, [...queue, ...(waiting === undefined ? ['name=sink'] : [])].join(' '), caps === undefined ? undefined : `capsfilter name=sluice-filter ${caps}`, sameCapsOnce, 'gdppay name=sluice-gdp', `fdsink name=sluice-fd fd=${fd} ${prerolls} sync=false enable-last-sample=false`]
+	const parts = [waiting, [...queue, waiting === undefined ? 'name=sink' : 'name=sluice-queue'].join(' '), caps === undefined ? undefined : `capsfilter name=sluice-filter ${caps}`, sameCapsOnce, 'gdppay name=sluice-gdp', `fdsink name=sluice-fd fd=${fd} ${prerolls} sync=false enable-last-sample=false`]
 	return {
 		text: launch.slice(0, sink.start) + parts.filter(part => part !== undefined).join(' ! ') + launch.slice(sink.end),
 		appsink: launch.slice(sink.start, sink.end)

@@ -1,6 +1,7 @@
 /** Reads what GStreamer's `gdppay` writes: buffers with their timestamps and flags, and caps. Takes hostile bytes. */
 import type {Buffer} from 'node:buffer'
 import {PacketReader} from './packet-reader.js'
+import {RateLimit} from './rate-limit.js'
 
 /** [gst-plugins-bad, gst/gdp/dataprotocol.c], version 1.0; all numbers are big-endian. */
 const headerBytes = 62
@@ -17,6 +18,8 @@ const deltaUnit = 1 << 13
 
 /** No camera's picture is so large: beyond it whoever wrote it is broken. */
 export const maxFrameBytes = 32 * 1024 * 1024
+/** Of frames there are a thousand at most (pipeline.ts), and a few events and caps between them. */
+const maxPacketsPerSecond = 3000
 /** Caps are some hundred bytes, and may hold a codec's parameters, or what else a camera says of itself. */
 const maxCapsBytes = 256 * 1024
 
@@ -37,12 +40,16 @@ export type GdpPacket =
 
 /**
  * Reads a stream of packets; events are left out.
- * @returns its `read()` throws where these are no packets, or one is too large
+ * @returns its `read()` throws where these are no packets, one is too large, or they are too many
  */
 export function gdpReader(onPacket: (packet: GdpPacket) => void): PacketReader {
+	const limit = new RateLimit(maxPacketsPerSecond)
 	return new PacketReader({
 		headerBytes,
-		bytesBehind,
+		bytesBehind(header) {
+			if (!limit.take()) throw new Error(`the worker sent more than ${maxPacketsPerSecond} packets in a second`)
+			return bytesBehind(header)
+		},
 		onPacket: (header, data) => {
 			const type = header.readUInt16BE(typeAt)
 			// C's own end of a text is part of it.

@@ -8,8 +8,11 @@ import type {Examined, SinkSettings} from './worker-messages.js'
 const checkTimeoutMs = 10_000
 /** Of one template. It has some forty elements and properties; a text of 64 KB may have thousands. */
 const maxExaminations = 300
-/** Each costs the worker two descriptors, for ever; one that has answered so many times is replaced. */
-const maxAnswers = 200
+/** Each costs the worker up to six descriptors, for ever; one that has answered so many times is replaced. */
+const maxAnswers = 60
+
+/** As GStreamer's parser says that it has none. */
+const missingPattern = /^no element "([^"]+)"/
 
 /** Whether this host can run a template, and if not, why. */
 export interface HostCheck {
@@ -122,8 +125,13 @@ class Check implements HostCheck {
 		if (!built) await this.#examineParts()
 		this.#checkNames(built)
 		await this.#checkAdaptive()
-		// What is left is told of the whole only: a syntax error, or elements that cannot be linked.
-		if (whole && 'error' in whole && this.missing.length === 0 && this.faults.length === 0) this.faults.push({...locate(launch, whole.error), message: whole.error})
+		// What is left is told of the whole only: a syntax error, elements that cannot be linked, and one that plays in the place of the sink.
+		if (whole && 'error' in whole && this.missing.length === 0 && this.faults.length === 0) {
+			const finding = {...locate(launch, whole.error), message: whole.error}
+			const element = missingPattern.exec(whole.error)?.[1]
+			if (element === undefined) this.faults.push(finding)
+			else this.missing.push({...finding, element})
+		}
 		await this.#checkSink(built?.sink)
 	}
 
@@ -145,7 +153,7 @@ class Check implements HostCheck {
 		this.at = element
 		const examined = await this.#examiner.examine(alone(name))
 		if (!('error' in examined)) return true
-		if (examined.error.startsWith('no element')) this.missing.push({element: name, line, column, message: examined.error})
+		if (missingPattern.test(examined.error)) this.missing.push({element: name, line, column, message: examined.error})
 		else this.faults.push({line, column, message: examined.error})
 		return false
 	}

@@ -20,6 +20,8 @@ const maxWarnings = 16
 const quickFailureMs = 1000
 const diagnosisTimeoutMs = 1000
 const lateDiagnosisTimeoutMs = 250
+/** Images that were made before the worker set their levels are on their way for no longer. */
+const paleForMs = 50
 
 export interface PipelineOptions {
 	/** The launch text of a filled template. */
@@ -51,6 +53,7 @@ export class Pipeline {
 	#caps: Caps | undefined
 	/** What its levels are set to; a template leaves the picture as it is. */
 	#range: Range = 'full'
+	#paleUntilMs = -Infinity
 	/** Frames that came before the first key frame. */
 	#unusable = 0
 	#warnings: BusMessage[] = []
@@ -129,9 +132,10 @@ export class Pipeline {
 			this.#caps = sample.caps
 			const range = rangeOf(sample.caps)
 			if (range !== undefined) this.#options.ranges?.learn(this.#options.source, range)
+			if (range !== undefined && range !== this.#range) this.#paleUntilMs = sample.timeMs + paleForMs
 			this.#setRange(range)
 		}
-		this.#options.onSample(sample)
+		this.#options.onSample(sample.timeMs < this.#paleUntilMs ? {...sample, pale: true} : sample)
 	}
 
 	#onFirstSample({caps}: Sample): void {
@@ -175,7 +179,8 @@ export class Pipeline {
 			this.#fail(error)
 			return
 		}
-		const late = performance.now() - this.#startedMs > quickFailureMs
+		// A handshake of TLS takes a small camera a second, and only its end tells of the certificate.
+		const late = !this.#options.source.secure && performance.now() - this.#startedMs > quickFailureMs
 		const found = whyUnreachable(this.#options.source, diagnosisTimeoutMs).catch(() => undefined)
 		const reason = await (late ? Promise.race([found, delay(lateDiagnosisTimeoutMs, undefined)]) : found)
 		this.#fail(reason === undefined ? error : new SluiceError('camera_unreachable', reason))

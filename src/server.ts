@@ -83,7 +83,7 @@ export class Server {
 		this.#templates = new TemplateLibrary(config.pipelinesDir, () => new Worker(worker, log.child({}, {level: 'silent'})), log)
 		const {openTimeoutMs, frameTimeoutMs, share, lingerMs, retryForMs} = config
 		const onVariantFailed: PlaybackContext['onVariantFailed'] = (template, source, detail) => { this.#templates.markFailed(template, source, detail) }
-		this.#streams = new Streams({context: {pool: this.#pool, codecs: new CameraMemory(), ranges: new CameraMemory(), onVariantFailed, openTimeoutMs, frameTimeoutMs}, share, lingerMs, retryForMs, onRetry: () => { this.#metrics.retried() }, log})
+		this.#streams = new Streams({context: {pool: this.#pool, codecs: new CameraMemory(), ranges: new CameraMemory(Infinity), onVariantFailed, openTimeoutMs, frameTimeoutMs}, share, lingerMs, retryForMs, onRetry: () => { this.#metrics.retried() }, log})
 		this.#metrics = new Metrics({
 			streamStates: () => [...this.#streams.all].map(({state}) => state),
 			workers: () => ({running: this.#pool.running, spare: this.#pool.spare})

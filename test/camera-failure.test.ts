@@ -200,6 +200,6 @@ test.serial('a host that is absent, in a network of its own', async t => {
 	const {seconds, ...body} = JSON.parse(answer) as {seconds: number; error: string; code: string; detail: string}
 	t.is(body.error, '无法打开RTSP流: rtsp://10.99.0.2/live')
 	t.is(body.code, 'camera_unreachable')
-	t.is(body.detail, 'no connection can be made: there is no route to it, or no such machine')
+	t.is(body.detail, 'no connection can be made: is the machine there, and a route to it?')
 	within(t, seconds, 0, 8)
 })

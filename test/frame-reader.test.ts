@@ -57,6 +57,8 @@ test('GDP: what is none is refused, and so is what is too large, by its header',
 	t.throws(() => packets(large), {message: /^caps of 34603008 bytes/})
 	large.writeUInt16BE(0x284e, 4)
 	t.throws(() => packets(large), {message: /^a frame of 34603008 bytes/})
+	// A second may pass on the way, so these are more than two may hold.
+	t.throws(() => packets(Buffer.concat(Array<Buffer>(6001).fill(event))), {message: 'the worker sent more than 3000 packets in a second'})
 })
 
 test('caps are read as GStreamer writes them', t => {

@@ -26,6 +26,7 @@ for (const [what, text] of [
 	['can be linked to by its name', 'videotestsrc name=src num-buffers=20 ! video/x-raw,width=64,height=64 ! jpegenc ! sink. appsink name=sink caps=image/jpeg sync=false'],
 	['may be one of several', 'videotestsrc name=src num-buffers=20 ! video/x-raw,width=64,height=64 ! tee name=t ! queue ! fakesink t. ! queue ! jpegenc ! appsink name=sink sync=false'],
 	['may stand beside elements of any names', 'videotestsrc name=src num-buffers=20 ! identity name=identity0 ! videoconvert name=gdppay0 ! videoscale name=fdsink0 ! jpegenc ! capsfilter name=capsfilter0 caps=image/jpeg ! appsink name=sink caps=image/jpeg sync=false'],
+	['may stand beside queues of any names where it waits', 'videotestsrc name=src num-buffers=20 ! video/x-raw,width=64,height=64,framerate=50/1 ! queue name=queue0 ! jpegenc ! queue name=queue1 ! appsink name=sink sync=true'],
 	['may stand right behind a bracket', 'videotestsrc name=src num-buffers=20 ! video/x-raw,width=64,height=64 ! jpegenc ! bin.(appsink name=sink sync=false )'],
 	['may stand in a bin', 'videotestsrc name=src num-buffers=20 ! video/x-raw,width=64,height=64 ! ( jpegenc ! appsink name=sink sync=false )']
 ] as const) {
@@ -37,6 +38,6 @@ for (const [what, text] of [
 		t.is(samples.length, 20, stderr.toString())
 		t.is(samples[0]?.caps['name'], 'image/jpeg')
 		// Twenty pictures of a fiftieth of a second.
-		if (what.startsWith('waits')) t.true(performance.now() - startedMs > 380)
+		if (text.includes('sync=true') || what.startsWith('waits')) t.true(performance.now() - startedMs > 380)
 	})
 }

@@ -154,16 +154,31 @@ test.serial('grey is as bright whichever range of values a camera uses, and from
 	const [limited, full, sluice] = await Promise.all([startCamera(t, flags), startCamera(t, [...flags, '--full-range']), startSluice(t)])
 	for (const camera of [limited, full]) {
 		const url = sluice.stream({rtsp_url: camera.url('/h264')})
+		const snapshot = await fetch(`${sluice.http}/snapshot.jpg?${new URLSearchParams({rtsp_url: camera.url('/h264'), max_age_ms: '0'}).toString()}`)
+		t.is(snapshot.status, 200)
 		const viewer = view(t, url)
-		// The first one tells the range.
 		await viewer.received(10)
 		viewer.socket.close()
 		const known = view(t, url)
 		await known.received(1)
-		for (const frame of [viewer.frames[9], known.frames[0]]) {
+		for (const frame of [Buffer.from(await snapshot.arrayBuffer()), viewer.frames[9], known.frames[0]]) {
 			const mean = brightness(frame ?? Buffer.alloc(0))
 			// 0xc0 is 192, of the limited range 181, and stretched for nothing 205; the clocks in the picture take about 6.
 			t.true(mean > 182 && mean < 190, `${camera === full ? 'full' : 'limited'}: ${mean}`)
 		}
 	}
+})
+
+test.serial('a picture without colours is stretched as well', async t => {
+	const directory = await mkdtemp(path.join(tmpdir(), 'sluice-'))
+	const shipped = await readFile('pipelines/jpeg.gst', 'utf8')
+	// No encoder here makes such video, so a source of pictures stands in the place of the camera's decoder.
+	const source = 'videotestsrc name=src is-live=true pattern=solid-color foreground-color=0xffc0c0c0\n! video/x-raw,format=GRAY8,width=64,height=64,framerate=10/1,colorimetry=bt601\n'
+	await writeFile(path.join(directory, 'grey.gst'), `# @camera none\n# @param {integer 1..100} quality=80 JPEG quality\n${source}${shipped.slice(shipped.indexOf('! videoconvert'))}`)
+	const sluice = await startSluice(t, ['--pipelines', directory])
+	const viewer = view(t, sluice.stream({rtsp_url: 'rtsp://127.0.0.1/none', pipeline: 'grey'}))
+	await viewer.received(10)
+	t.deepEqual(viewer.texts, [])
+	const mean = brightness(viewer.frames[9] ?? Buffer.alloc(0))
+	t.true(mean > 187 && mean < 197, String(mean))
 })

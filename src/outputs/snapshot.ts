@@ -26,13 +26,22 @@ export async function takeSnapshot({request, maxAgeMs, timeoutMs, signal, stream
 	let stream: Stream | undefined
 	let subscriber: Subscriber | undefined
 	let timer: NodeJS.Timeout | undefined
+	let pale: Frame | undefined
 	try {
 		return await new Promise<Frame>((resolve, reject) => {
-			subscriber = {
-				onFrame: frame => { if (frame.timeMs >= oldestMs) resolve(frame) },
-				onFailure: reject
+			const onFailure = (error: SluiceError) => {
+				if (pale) resolve(pale)
+				else reject(error)
 			}
-			timer = setTimeout(() => { reject(new SluiceError('camera_timeout', `no picture within ${timeoutMs / 1000} s`)) }, timeoutMs)
+			subscriber = {
+				onFrame: frame => {
+					if (frame.timeMs < oldestMs) return
+					if (frame.pale) pale = frame
+					else resolve(frame)
+				},
+				onFailure
+			}
+			timer = setTimeout(() => { onFailure(new SluiceError('camera_timeout', `no picture within ${timeoutMs / 1000} s`)) }, timeoutMs)
 			const stop = () => { reject(signal.reason as Error) }
 			if (signal.aborted) stop()
 			else {
