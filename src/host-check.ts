@@ -8,8 +8,8 @@ import type {Examined, SinkSettings} from './worker-messages.js'
 const checkTimeoutMs = 10_000
 /** Of one template. It has some forty elements and properties; a text of 64 KB may have thousands. */
 const maxExaminations = 300
-/** Each costs the worker up to six descriptors, for ever; one that has answered so many times is replaced. */
-const maxAnswers = 60
+/** Each pipeline that is built costs the worker two descriptors, for ever; one that has built so many is replaced. With another template's they stay below 1024. */
+const maxBuilt = 200
 
 /** As GStreamer's parser says that it has none. */
 const missingPattern = /^no element "([^"]+)"/
@@ -29,7 +29,7 @@ export interface HostCheck {
  * about each element and each property by itself, for its parser tells its first complaint only.
  *
  * One template after the other: they share a worker, whose start costs more than all that it answers, until it crashes,
- * hangs or has answered often enough.
+ * hangs or has built enough.
  */
 export class HostChecker {
 	#spawn: () => Worker
@@ -37,7 +37,7 @@ export class HostChecker {
 	#worker: Worker | undefined
 	/** Every one that may still have a process. */
 	#workers = new Set<Worker>()
-	#answers = 0
+	#built = 0
 	#closed = false
 
 	/** @param spawn starts a worker; the checker ends it */
@@ -68,9 +68,9 @@ export class HostChecker {
 			await this.#drop(worker)
 		} finally {
 			examiner.close()
-			this.#answers += examiner.answers
+			this.#built += examiner.built
 		}
-		if (this.#answers >= maxAnswers) await this.#drop(worker)
+		if (this.#built >= maxBuilt) await this.#drop(worker)
 		const {missing, faults, warnings} = check
 		return {missing: inOrder(missing), faults: inOrder(faults), warnings}
 	}
@@ -82,7 +82,7 @@ export class HostChecker {
 
 	#take(): Worker {
 		if (this.#worker) return this.#worker
-		this.#answers = 0
+		this.#built = 0
 		const worker = this.#spawn()
 		this.#worker = worker
 		this.#workers.add(worker)
@@ -216,7 +216,9 @@ function alone(part: string): string {
 
 /** Asks a worker about one launch text after the other. */
 class Examiner {
-	answers = 0
+	/** Pipelines. */
+	built = 0
+	#asked = 0
 	#worker: Worker
 	/** Rejects when the worker crashed, or took too long. */
 	#failure: Promise<never>
@@ -235,14 +237,17 @@ class Examiner {
 	/** @throws Error where the worker crashed, or hangs */
 	async examine(launch: string): Promise<Examined> {
 		// Nothing more is found out, and nothing wrong is told.
-		if (this.answers++ >= maxExaminations) return {src: false, sink: undefined}
+		if (this.#asked++ >= maxExaminations) return {src: false, sink: undefined}
 		const answer = new Promise<Examined>(resolve => {
 			this.#worker.onMessage = message => {
 				if (message.type === 'examined') resolve(message)
 			}
 			this.#worker.send({type: 'examine', launch})
 		})
-		return Promise.race([this.#failure, answer])
+		const examined = await Promise.race([this.#failure, answer])
+		// A template that plays is built with its sink, with what takes the sink's place, and the sink by itself.
+		if (!('error' in examined)) this.built += examined.src && examined.sink ? 3 : 1
+		return examined
 	}
 
 	close(): void {
