@@ -2,10 +2,13 @@
  * Reads H.264 and H.265 in Annex B byte streams, as far as Sluice needs to know what a camera sends. Every function takes
  * hostile bytes: it throws nothing, and reads every byte once at most.
  */
+import {Buffer} from 'node:buffer'
 
 /** Delimiter, parameter sets and messages stand before the first slice. */
 const maxHeadUnits = 64
 const maxHeadBytes = 64 * 1024
+/** Of three bytes; one of four is this behind a zero. */
+const startCode = Buffer.from([0, 0, 1])
 
 /** Codecs made of NAL units, by their names in RTP. */
 export type NalCodec = 'H264' | 'H265'
@@ -56,6 +59,27 @@ export function* headUnits(accessUnit: Uint8Array, codec: NalCodec): Generator<N
 		yield unit
 		if (isSlice(unit.type, codec) || ++count === maxHeadUnits) return
 	}
+}
+
+/**
+ * Units behind lengths of four bytes, big-endian, in the place of start codes, as MP4 and RTP packetizers take them. Empty units
+ * and zeros that pad a unit are left out.
+ * @returns a copy
+ */
+export function withLengths(accessUnit: Buffer): Buffer {
+	// At the worst units of one byte stand behind start codes of three: four bytes become five.
+	const lengths = Buffer.allocUnsafeSlow(Math.ceil(accessUnit.length / 4 * 5))
+	let filled = 0
+	for (let next = accessUnit.indexOf(startCode); next >= 0;) {
+		const start = next + startCode.length
+		next = accessUnit.indexOf(startCode, start)
+		let end = next < 0 ? accessUnit.length : next
+		while (end > start && accessUnit[end - 1] === 0) end--
+		if (end === start) continue
+		filled = lengths.writeUInt32BE(end - start, filled)
+		filled += accessUnit.copy(lengths, filled, start, end)
+	}
+	return lengths.subarray(0, filled)
 }
 
 function startsAt(data: Uint8Array, at: number): boolean {

@@ -21,7 +21,7 @@ const askAgainMs = 500
 const longestAskAgainMs = 8000
 const contentAfterMs = 30_000
 
-/** An access unit in the worker. */
+/** An access unit in the worker, its units behind their lengths. */
 export interface CodedFrame {
 	/** The system's monotonic clock when it was pulled, in milliseconds. */
 	timeMs: number

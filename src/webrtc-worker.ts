@@ -7,12 +7,14 @@
 import {createSocket} from 'node:dgram'
 import {lookup} from 'node:dns/promises'
 import {once} from 'node:events'
+import {writeFileSync} from 'node:fs'
 import {isIP, Socket} from 'node:net'
 import process from 'node:process'
 import {Worker as Thread} from 'node:worker_threads'
 import type * as NodeDataChannel from 'node-datachannel'
 import {compileSooner} from './compile-sooner.js'
 import {wordsOf} from './errors.js'
+import {withLengths} from './h264.js'
 import {Budget} from './rate-limit.js'
 import {asksForKeyFrame, packetsAskedFor} from './rtcp.js'
 import {Feed, Source} from './webrtc-feed.js'
@@ -27,6 +29,7 @@ const connectTimeoutMs = 15_000
 /** How long a viewer may be gone before its session ends. The library itself takes 27 to 30 s to say so. */
 const disconnectedTimeoutMs = 10_000
 const gatherTimeoutMs = 3000
+const sctpTimerSlackMs = 100
 /** RTP packets that are kept for viewers that lost some: 2.5 s of 4 Mbit/s, and 1.2 MB for each viewer. */
 const resendPackets = 1024
 /** A tenth of a stream of 100 Mbit/s. */
@@ -108,7 +111,7 @@ class Session {
 			this.#config.playoutDelayMin = 0
 			this.#config.playoutDelayMax = 0
 		}
-		const packetizer = new ndc.H264RtpPacketizer('StartSequence', this.#config)
+		const packetizer = new ndc.H264RtpPacketizer('Length', this.#config)
 		this.#handlers = [packetizer, new ndc.RtcpSrReporter(this.#config), new ndc.RtcpNackResponder(resendPackets)]
 		for (const handler of this.#handlers.slice(1)) packetizer.addToChain(handler)
 		this.#track.setMediaHandler(packetizer)
@@ -203,6 +206,27 @@ class Session {
 	}
 }
 
+/**
+ * The library's SCTP, which nothing here uses, has a thread that wakes up a hundred times a second, for a twentieth of the CPU that
+ * the first viewer costs: https://github.com/sctplab/usrsctp/pull/591. How late its timers may be, a thread has from the one that starts it
+ * (PR_SET_TIMERSLACK(2const)), and this file is the way to that for this thread. The library's other threads that start here have no timers
+ * but DTLS's, of a second and more.
+ */
+function startThreads(ndc: Library): void {
+	setTimerSlack(sctpTimerSlackMs * 1e6)
+	ndc.preload()
+	setTimerSlack(0)
+}
+
+/** @param slackNs 0 for what it was at first */
+function setTimerSlack(slackNs: number): void {
+	try {
+		writeFileSync('/proc/self/timerslack_ns', String(slackNs))
+	} catch {
+		// Of the CPU, there is a little more to pay then.
+	}
+}
+
 function sourceOf(id: number): Source {
 	const known = sources.get(id)
 	if (known) return known
@@ -277,7 +301,8 @@ function onPipeMessage(message: OnWebRtcPipe<Buffer>): void {
 	}
 	const {source, timeMs, keyFrame, data} = message
 	compileSooner()
-	sourceOf(source).add({timeMs, keyFrame, data})
+	// The packetizer would look for start codes once for each viewer, byte by byte.
+	sourceOf(source).add({timeMs, keyFrame, data: withLengths(data)})
 }
 
 const fromServer = pipeReader(onPipeMessage)
@@ -308,6 +333,7 @@ try {
 	library = ndc
 	setInterval(reportCounts, countEveryMs)
 	process.on('message', (message: ToWebRtcWorker) => { onMessage(ndc, message) })
+	startThreads(ndc)
 	send({type: 'ready'})
 } catch (error) {
 	send({type: 'unavailable', message: wordsOf(error).split('\n', 1)[0] ?? ''})

@@ -1,6 +1,6 @@
 import test from 'ava'
 import {BFrameFinder} from '../dist/b-frames.js'
-import {isKeyFrame, type NalCodec, nalUnits} from '../dist/h264.js'
+import {isKeyFrame, type NalCodec, nalUnits, withLengths} from '../dist/h264.js'
 
 /** An access unit of NAL units, each with a start code of three or four bytes. */
 function accessUnit(...units: number[][]): Uint8Array {
@@ -43,6 +43,39 @@ test('nalUnits: the bytes between start codes, with the unit\'s type', t => {
 	t.deepEqual([...nalUnits(accessUnit(h265.vps, h265.cra), 'H265')].map(({type}) => type), [32, 21])
 	t.deepEqual([...nalUnits(Uint8Array.from([0, 0, 1, 0x65, 0x88, 0, 0, 1]), 'H264')], [{type: 5, start: 3, end: 5}], 'a start code at the end begins nothing')
 	t.deepEqual([...nalUnits(Uint8Array.from([0x65, 0x88]), 'H264')], [])
+})
+
+test('withLengths: each unit behind its length, whatever its start code', t => {
+	const lengths = (...bytes: number[]) => [...withLengths(Buffer.from(bytes))]
+	t.deepEqual(lengths(...accessUnit(h264.sps, h264.idr)), [0, 0, 0, 4, ...h264.sps, 0, 0, 0, 3, ...h264.idr])
+	t.deepEqual(lengths(0, 0, 1, 0x65, 0x88, 0, 0, 0, 0, 1, 0x41, 0, 3, 0), [0, 0, 0, 2, 0x65, 0x88, 0, 0, 0, 3, 0x41, 0, 3], 'zeros behind a unit are none of it')
+	t.deepEqual(lengths(7, 7, 0, 0, 1, 0x65, 0, 0, 1), [0, 0, 0, 1, 0x65], 'what stands before the first start code, and a start code at the end')
+	for (const none of [[], [0], [0, 0, 1], [0, 0, 1, 0, 0, 0, 1], [0x65, 0x88]]) t.deepEqual(lengths(...none), [], String(none))
+	const shortest = [0, 0, 1, 0x41]
+	t.deepEqual(lengths(...Array.from({length: 1000}, () => shortest).flat()), Array.from({length: 1000}, () => [0, 0, 0, 1, 0x41]).flat())
+})
+
+test('withLengths finds the units that nalUnits finds', t => {
+	for (let length = 0; length < 2000; length++) {
+		const bytes = Buffer.from(Array.from({length}, () => Math.floor(Math.random() * 3)))
+		const expected = [...nalUnits(bytes, 'H264')].map(({start, end}) => bytes.toString('hex', start, end).replace(/(00)+$/, '')).filter(unit => unit !== '')
+		const lengths = withLengths(bytes)
+		const found: string[] = []
+		for (let at = 0; at < lengths.length;) {
+			const end = at + 4 + lengths.readUInt32BE(at)
+			found.push(lengths.toString('hex', at + 4, end))
+			at = end
+		}
+		t.deepEqual(found, expected, bytes.toString('hex'))
+	}
+})
+
+test('withLengths reads each byte once: 16 MB of start codes or of zeros take no second', t => {
+	for (const bytes of [Buffer.alloc(16 * 1024 * 1024, Buffer.from([0, 0, 1, 0x41])), Buffer.alloc(16 * 1024 * 1024)]) {
+		const startMs = performance.now()
+		t.is(withLengths(bytes).length, bytes[2] === 1 ? bytes.length * 5 / 4 : 0)
+		t.true(performance.now() - startMs < 1000)
+	}
 })
 
 /** Looks for B-frames in access units, each given as its NAL units in hexadecimal. */
