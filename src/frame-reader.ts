@@ -20,7 +20,7 @@ export interface Sample {
 	/** Of MP4, the initialization segment, which a viewer needs before its first fragment and whenever the caps are others. */
 	init: Uint8Array | undefined
 	/** Of an image that was made before its picture's range was known: white is grey. A better one follows. */
-	pale?: true
+	pale: boolean
 }
 
 /** A camera's do not change: beyond it the worker itself is broken. */
@@ -80,9 +80,9 @@ export class FrameReader {
 	}
 
 	#onBuffer(buffer: GdpBuffer): void {
-		const facts = {timeMs: monotonicMs(), caps: this.#caps, init: this.#init}
-		if (this.#muxer) this.#onSample({...this.#muxer.add(buffer), ...facts})
-		else this.#onSample({keyFrame: isWhole(buffer, this.#caps), data: withEnd(buffer.data, this.#caps), ...facts})
+		const timeMs = monotonicMs()
+		const {keyFrame, data} = this.#muxer?.add(buffer) ?? {keyFrame: isWhole(buffer, this.#caps), data: withEnd(buffer.data, this.#caps)}
+		this.#onSample({timeMs, keyFrame, data, caps: this.#caps, init: this.#init, pale: false})
 	}
 }
 

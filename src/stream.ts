@@ -177,7 +177,9 @@ export class Stream {
 			this.#lostMs = undefined
 			this.#retries = 0
 		}
-		const frame = {...sample, sequence: this.#sequence++}
+		// Written out, for V8 takes ten times as long to spread an object.
+		const {timeMs, keyFrame, data, caps, init, pale} = sample
+		const frame: Frame = {timeMs, keyFrame, data, caps, init, pale, sequence: this.#sequence++}
 		if (this.#options.shared) this.#kept.add(frame)
 		for (const [subscriber, timer] of this.#patience) {
 			if (!frame.keyFrame && !subscriber.takesAnyFrame) continue

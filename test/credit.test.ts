@@ -68,7 +68,7 @@ function simulate(link: Link, {seconds = 20, framesPerSecond = 30, frameBytes = 
 	const data = new Uint8Array(frameBytes)
 	for (let sequence = 0; sequence < seconds * framesPerSecond; sequence++) {
 		const timeMs = 160 + sequence / framesPerSecond * 1000
-		at(timeMs, () => { viewer.offer({sequence, timeMs, keyFrame: true, data, caps: {name: ''}, init: undefined} satisfies Frame) })
+		at(timeMs, () => { viewer.offer({sequence, timeMs, keyFrame: true, data, caps: {name: ''}, init: undefined, pale: false} satisfies Frame) })
 	}
 	const endMs = 160 + seconds * 1000
 	for (;;) {

@@ -4,7 +4,7 @@ import {Credit} from '../dist/credit.js'
 import type {Frame} from '../dist/stream.js'
 import {Viewer} from '../dist/viewer.js'
 
-const frame = (sequence: number, keyFrame = true): Frame => ({sequence, timeMs: sequence, keyFrame, data: Buffer.alloc(10), caps: {name: ''}, init: undefined})
+const frame = (sequence: number, keyFrame = true): Frame => ({sequence, timeMs: sequence, keyFrame, data: Buffer.alloc(10), caps: {name: ''}, init: undefined, pale: false})
 
 for (const images of [true, false]) {
 	test(`a viewer that answers no ping any more stalls, however many frames replace each other: ${images ? 'images' : 'coded video'}`, async t => {

@@ -30,7 +30,7 @@ function start(taken: () => boolean = () => true) {
 	let sequence = 0
 	const caps = () => ({'name': 'video/x-h264', 'stream-format': 'byte-stream'})
 	let current = caps()
-	const offer = (data: Uint8Array, keyFrame = false) => { source.offer({sequence: sequence++, timeMs: 0, keyFrame, data, caps: current, init: undefined} satisfies Frame) }
+	const offer = (data: Uint8Array, keyFrame = false) => { source.offer({sequence: sequence++, timeMs: 0, keyFrame, data, caps: current, init: undefined, pale: false} satisfies Frame) }
 	return {source, seen, offer, nextPipeline: () => { current = caps() }}
 }
 

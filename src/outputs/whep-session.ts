@@ -167,14 +167,16 @@ export class WhepSession {
 		this.#ending.signal.throwIfAborted()
 		const engine = webrtc.engine()
 		const early: Frame[] = []
-		let resolveFirst: () => void = () => undefined
-		const first = new Promise<void>(resolve => { resolveFirst = resolve })
+		let onFirst: (() => void) | undefined
+		const first = new Promise<void>(resolve => { onFirst = resolve })
 		const subscriber: Subscriber = {
 			// The WebRTC worker keeps a group of its own for late viewers.
 			takesAnyFrame: true,
 			// A late subscriber receives frames before it knows its stream.
 			onFrame: frame => {
-				resolveFirst()
+				// Once, for V8 has a slow way for promises that are resolved already.
+				onFirst?.()
+				onFirst = undefined
 				if (this.#attachment?.subscriber === subscriber) this.#attachment.source.offer(frame)
 				else early.push(frame)
 			},
