@@ -36,6 +36,19 @@ async function patch({location, etag}: {location: string; etag: string}, candida
 	return response.status
 }
 
+test.serial('SCTP, which nothing uses, seldom wakes up in the WebRTC worker', async t => {
+	const [camera, sluice] = await Promise.all([startCamera(t), start(t)])
+	t.not((await open(sluice, camera.url('/h264'))).location, '')
+	const tasks = `/proc/${webrtcWorkerOf(sluice)}/task`
+	const thread = readdirSync(tasks).find(task => readFileSync(`${tasks}/${task}/comm`, 'utf8').trim() === 'SCTP timer')
+	const wakeUps = () => Number(/\nvoluntary_ctxt_switches:\s+(\d+)/.exec(readFileSync(`${tasks}/${thread ?? 'none'}/status`, 'utf8'))?.[1])
+	const before = wakeUps()
+	await delay(1000)
+	const woken = wakeUps() - before
+	// A hundred times where its timer is exact; and not never, for then this would look at another thread.
+	t.true(woken > 0 && woken < 30, `${woken} times in a second`)
+})
+
 test.serial('a session that has ended leaves no pictures in the WebRTC worker', async t => {
 	const [camera, sluice] = await Promise.all([startCamera(t, ['--key-interval', '60', '--kbit', '4000']), start(t)])
 	const url = camera.url('/h264')
