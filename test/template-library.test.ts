@@ -136,7 +136,7 @@ test.serial('each template of the package explains itself; the software ones run
 		t.is(error, undefined, name)
 		if (tested.startsWith('Debian 12')) t.true(available, name)
 		else {
-			t.is(tested, 'not yet run on hardware')
+			t.regex(tested, /^not yet run on hardware(?:; its software parts parse on| as it stands\. )/)
 			// On a machine that has the hardware it runs; elsewhere each element is named.
 			if (!available) t.regex(unavailable ?? '', /^no element "\w+"/, name)
 		}
