@@ -132,9 +132,11 @@ function showReason(reason) {
 	message.hidden = reason === null
 	if (!reason) return
 	const code = text(reason.code) === '' || text(`${reason.code}_advice`) === '' ? 'unknown' : reason.code
+	// What a mode needs is that mode's own.
+	const advice = text(`${code}_${player.state.mode}_advice`) || text(`${code}_advice`)
 	message.dataset.code = reason.code
 	setText(part('message-title'), text(code))
-	setText(part('message-advice'), text(`${code}_advice`))
+	setText(part('message-advice'), advice)
 	setText(part('detail'), reason.detail)
 	part('message-detail').hidden = reason.detail === ''
 }

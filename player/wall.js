@@ -137,7 +137,7 @@ async function show() {
 
 document.documentElement.lang = lang
 document.title = `Sluice: ${text('wall')}`
-part('wall').setAttribute('aria-label', text('wall'))
+part('title').textContent = text('wall')
 part('empty-title').textContent = text('wall_empty')
 part('empty-advice').textContent = text('wall_empty_advice')
 part('close').textContent = text('close')

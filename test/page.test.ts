@@ -225,6 +225,21 @@ test.serial('a name is a camera’s, also before the server’s list is there, a
 	t.deepEqual(sockets, ['?camera=front-door.2', '?camera=front-door.2&pipeline=jpeg'])
 })
 
+test.serial('advice is of the mode that the browser lacks', async t => {
+	const sluice = await startSluice(t)
+	const lacking: [mode: string, names: string[]][] = [['webrtc', ['RTCPeerConnection']], ['mse', ['MediaSource', 'ManagedMediaSource']], ['webcodecs', ['VideoDecoder']]]
+	for (const [mode, names] of lacking) {
+		const {page} = await newPage(t)
+		await page.addInitScript(missing => { for (const name of missing) Reflect.deleteProperty(window, name) }, names)
+		await page.goto(link(sluice.http, 'rtsp://127.0.0.1:1/any', {mode}))
+		await inState(page, 'failed')
+		t.is(await page.getAttribute('#message', 'data-code'), 'mode_unsupported', mode)
+		const advice = await page.textContent('#message-advice') ?? ''
+		t.regex(advice, /Choose another mode, or Automatic\.$/, mode)
+		t.is(advice.includes('WebCodecs'), mode === 'webcodecs', `${mode}: ${advice}`)
+	}
+})
+
 test.serial('a Chinese browser gets Chinese; each error of the server has words in both languages', async t => {
 	const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
 	const {page} = await newPage(t, {locale: 'zh-CN'})
@@ -235,6 +250,10 @@ test.serial('a Chinese browser gets Chinese; each error of the server has words 
 	t.is(await page.textContent('#message-title'), '摄像机上没有此视频流。')
 	await page.waitForSelector('[name=quality]')
 	t.is(await page.textContent('label[for=parameter-quality]'), 'JPEG 质量')
+	const wall = await page.context().newPage()
+	await wall.goto(`${sluice.http}/wall.html`)
+	await wall.waitForSelector('#empty:not([hidden])')
+	t.deepEqual(await wall.locator('h1, h2:visible').allTextContents(), ['摄像机墙', '没有可显示的摄像机'])
 
 	// These tell a program that it speaks HTTP or WHEP wrongly.
 	const forPrograms = ['upgrade_required', 'method_not_allowed', 'precondition_failed', 'precondition_required', 'too_large', 'unsupported_media_type', 'unprocessable']

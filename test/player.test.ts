@@ -558,6 +558,8 @@ test.serial('a wall fits its tiles to the screen, shows sub-streams, and one cam
 	}, state)
 	await allIn('live')
 	await advances(page)
+	t.is(await page.getByRole('heading', {level: 1}).textContent(), 'Cameras', 'a screen reader hears what the page is')
+	t.is(await page.getByRole('main', {name: 'Cameras'}).count(), 1)
 	const asked = (path: string) => `?${new URLSearchParams({rtsp_url: camera.url(path), pipeline: 'h264'}).toString()}`
 	t.deepEqual(sockets, Array<string>(5).fill(asked('/h264')), 'a template of a mode that is pinned does not know the parameters of JPEG')
 	t.deepEqual(await page.locator('figcaption').allTextContents(), ['one', 'two', 'three', 'four', 'five'])
