@@ -5,7 +5,7 @@ import type {SluicePlayer} from '../player/sluice-player.js'
 
 declare global {
 	interface Window {
-		/** The camera's clock in the picture that the first player shows, in ms; null where there is no whole one. */
+		/** The camera's clock in the picture that the first player, or a page without one, shows, in ms; null where there is no whole one. */
 		cameraClock: () => number | null
 	}
 }
@@ -14,14 +14,19 @@ declare global {
 export const cameraFlags = ['--width', '640', '--height', '360', '--fps', '25', '--kbit', '1000', '--key-interval', '0.5']
 const browserFlags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 
-export async function launchBrowser(flags: string[] = []): Promise<Browser> {
-	return chromium.launch({executablePath: process.env['CHROMIUM'] ?? '/usr/bin/chromium', args: [...browserFlags, ...flags]})
+export const chromiumPath = process.env['CHROMIUM'] ?? '/usr/bin/chromium'
+
+export async function launchBrowser(flags: string[] = [], executablePath = chromiumPath): Promise<Browser> {
+	return chromium.launch({executablePath, args: [...browserFlags, ...flags]})
 }
 
 /** Reads the blocks that scripts/camera.py draws. Runs in the page. */
 function defineCameraClock(): void {
 	window.cameraClock = () => {
-		const surface = document.querySelector('sluice-player')?.shadowRoot?.querySelector<HTMLCanvasElement | HTMLVideoElement>('canvas:not([hidden]), :not(:has(canvas:not([hidden]))) > video:not([hidden])')
+		const player = document.querySelector('sluice-player')
+		const surface = player
+			? player.shadowRoot?.querySelector<HTMLCanvasElement | HTMLVideoElement>('canvas:not([hidden]), :not(:has(canvas:not([hidden]))) > video:not([hidden])')
+			: document.querySelector<HTMLCanvasElement | HTMLVideoElement>('canvas, video')
 		if (!surface) return null
 		const width = surface instanceof HTMLVideoElement ? surface.videoWidth : surface.width
 		if (width === 0) return null

@@ -71,7 +71,7 @@ test('a list may be written for what may be repeated as a flag; an ICE server\'s
 })
 
 test('the example of README.md is what the server takes', async t => {
-	const [, example = ''] = /```yaml\n(.*?\ncameras:.*?)```/s.exec(readFileSync('README.md', 'utf8')) ?? []
+	const [, example = ''] = /```yaml[^\n]*\n(.*?\ncameras:.*?)```/s.exec(readFileSync('README.md', 'utf8')) ?? []
 	const config = await read(example, {DOOR_PASSWORD: 'p@ss:word'})
 	t.like(config, {share: true, allowRtspUrl: false})
 	t.deepEqual(config.cameras.map(({name, source}) => [name, source.location, source.password]), [['door', 'rtsp://10.0.0.5/live', 'p@ss:word'], ['yard', 'rtsp://127.0.0.1:8554/h264', undefined]])

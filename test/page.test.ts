@@ -1,4 +1,6 @@
 import {EventEmitter, once} from 'node:events'
+import http from 'node:http'
+import type {AddressInfo} from 'node:net'
 import test, {type ExecutionContext} from 'ava'
 import type {Browser, BrowserContextOptions, Page, WebSocketRoute} from 'playwright-core'
 import {errorTable} from '../dist/errors.js'
@@ -223,6 +225,21 @@ test.serial('a name is a camera’s, also before the server’s list is there, a
 	await page.click('#connect')
 	await page.waitForFunction(() => document.getElementById('detail')?.textContent === 'try 2')
 	t.deepEqual(sockets, ['?camera=front-door.2', '?camera=front-door.2&pipeline=jpeg'])
+})
+
+test.serial('no page of another site can frame the server\'s pages', async t => {
+	const sluice = await startSluice(t)
+	const site = http.createServer((_, response) => {
+		response.setHeader('Content-Type', 'text/html')
+		response.end(['index.html', 'wall.html'].map(name => `<iframe src="${sluice.http}/${name}"></iframe>`).join(''))
+	}).listen(0, '127.0.0.1')
+	t.teardown(() => { site.close() })
+	await once(site, 'listening')
+	const {page, errors} = await newPage(t)
+	await page.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}/`)
+	t.is(page.frames().length, 3)
+	t.is(errors.filter(text => text.includes('frame-ancestors')).length, 2, errors.join('\n'))
+	for (const frame of page.frames().slice(1)) t.is(await frame.locator('main').count(), 0)
 })
 
 test.serial('advice is of the mode that the browser lacks', async t => {
