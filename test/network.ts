@@ -44,11 +44,14 @@ export async function ownNetwork(t: ExecutionContext, mounts?: string): Promise<
 	return {inside, start: (command, args, options) => startProgram(t, ...inside(command, ...args), options)}
 }
 
+/** As a shell reads it back. */
+const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`
+
 /** A browser in that network; it is closed with the test. */
 export async function launchBrowserIn(t: ExecutionContext, {inside}: Network): Promise<Browser> {
 	const program = path.join(await mkdtemp(path.join(tmpdir(), 'sluice-network-')), 'chromium')
 	const [command, args] = inside(chromiumPath)
-	await writeFile(program, `#!/bin/sh\nexec ${[command, ...args].join(' ')} "$@"\n`, {mode: 0o700})
+	await writeFile(program, `#!/bin/sh\nexec ${[command, ...args].map(quoted).join(' ')} "$@"\n`, {mode: 0o700})
 	const browser = await launchBrowser(['--autoplay-policy=no-user-gesture-required'], program)
 	t.teardown(async () => browser.close())
 	return browser
