@@ -3,20 +3,17 @@
  * reaches the WebRTC library, which is C++, but through patterns.
  */
 import {SluiceError} from './errors.js'
+import {attribute, type Block, candidatePattern, lines, passwordPattern, readBlocks, refuse, ufragPattern} from './sdp-text.js'
 
-/** An offer has as many lines and media sections as its sender likes; no real one has more. */
-const maxLines = 2000
+/** An offer has as many media sections as its sender likes; no real one has more. */
 const maxSections = 8
 /** Candidates of one PATCH; browsers send one for each network and transport. */
 const maxCandidates = 32
 
 const token = /^[\w.~-]{1,64}$/
-const ufragPattern = /^[a-z\d+/]{4,256}$/i
-const passwordPattern = /^[a-z\d+/]{22,256}$/i
 const fingerprintPattern = /^(?:sha-1|sha-224|sha-256|sha-384|sha-512) [\da-f]{2}(?::[\da-f]{2}){19,63}$/i
 const mediaPattern = /^([a-z]{1,16}) (\d{1,5}) ([A-Z/]{3,32})((?: [\w*.-]{1,32}){1,64})$/
 const fmtpPattern = /^[\w=;, /-]{1,256}$/
-const candidatePattern = /^candidate:[\w+/]{1,32} [12] (?:udp|tcp) \d{1,10} [\w.:-]{1,255} \d{1,5} typ [a-z]{1,8}(?: [\w.:/+-]{1,64}){0,32}$/i
 const playoutDelayUri = 'http://www.webrtc.org/experiments/rtp-hdrext/playout-delay'
 
 /** What ties a fragment or an answer to one ICE session. */
@@ -64,12 +61,6 @@ export interface EngineAnswer {
 	setup: string
 	/** Lines without their `a=`. */
 	candidates: readonly string[]
-}
-
-interface Block {
-	/** The `m=` line without its `m=`; undefined for what stands before the first. */
-	media: string | undefined
-	attributes: string[]
 }
 
 /**
@@ -192,33 +183,12 @@ export function readFragment(text: string): Fragment {
 	return {ice: ufrag === undefined || password === undefined ? undefined : {ufrag, password}, candidates}
 }
 
-/** @throws SluiceError `bad_request` */
-function readBlocks(text: string): [Block, ...Block[]] {
-	const blocks: [Block, ...Block[]] = [{media: undefined, attributes: []}]
-	// Not by a pattern that is tied to the end: of 65,000 line breaks it is tried at each anew.
-	const all = text.split(/\r?\n/)
-	while (all.length > 1 && all.at(-1) === '') all.pop()
-	if (all.length > maxLines) throw refuse(`has ${all.length} lines; at most ${maxLines} are taken`)
-	for (const [index, line] of all.entries()) {
-		// eslint-disable-next-line no-control-regex -- control characters are what is looked for
-		if (!/^[a-z]=/.test(line) || /[\u0000-\u001F\u007F]/.test(line)) throw refuse(`is malformed in line ${index + 1}`)
-		const content = line.slice(2)
-		if (line.startsWith('m=')) blocks.push({media: content, attributes: []})
-		else if (line.startsWith('a=')) blocks.at(-1)?.attributes.push(content)
-	}
-	return blocks
-}
-
 function readSection(block: Block): Section {
 	const [, kind = '', , protocol = '', formats = ''] = mediaPattern.exec(block.media ?? '') ?? []
 	if (kind === '') throw refuse('has a malformed m= line')
 	const mid = attribute(block, 'mid')
 	if (mid === undefined || !token.test(mid)) throw refuse('has a media section without a valid a=mid')
 	return {kind, protocol, formats, mid}
-}
-
-function attribute({attributes}: Pick<Block, 'attributes'>, name: string): string | undefined {
-	return attributes.find(line => line.startsWith(`${name}:`))?.slice(name.length + 1)
 }
 
 function directionOf({attributes}: Block): string | undefined {
@@ -264,12 +234,4 @@ function formatLines(payloadType: number, fmtp: string): string[] {
 
 function iceLines({ufrag, password}: IceCredentials): string[] {
 	return [`a=ice-ufrag:${ufrag}`, `a=ice-pwd:${password}`]
-}
-
-function lines(all: readonly string[]): string {
-	return all.map(line => `${line}\r\n`).join('')
-}
-
-function refuse(what: string): SluiceError {
-	return new SluiceError('bad_request', `the SDP ${what}`)
 }
