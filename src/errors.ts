@@ -13,7 +13,6 @@ export const errorTable = {
 	unsupported_media_type: {status: 415, text: 'The body has a type that this address does not take'},
 	unprocessable: {status: 422, text: 'The server cannot do this with the session'},
 	upgrade_required: {status: 426, text: 'This address speaks WebSocket only'},
-	precondition_required: {status: 428, text: 'The request must name the session\'s entity tag'},
 	internal_error: {status: 500, text: 'The server failed; its log says why'},
 	template_invalid: {status: 500, text: 'The pipeline template is not valid'},
 	pipeline_failed: {status: 500, text: 'The pipeline failed'},

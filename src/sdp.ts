@@ -1,51 +1,9 @@
-/**
- * Reads a viewer's SDP offer as far as WHEP needs it, and writes the answer. Every text here may be hostile: nothing of it
- * reaches the WebRTC library, which is C++, but through patterns.
- */
-import {SluiceError} from './errors.js'
-import {attribute, type Block, candidatePattern, lines, passwordPattern, readBlocks, refuse, ufragPattern} from './sdp-text.js'
+/** What is made of a viewer's offer: one for the WebRTC library, and the answer; and fragments of trickle ICE. */
+import {type IceCredentials, type Idle, type Offer, playoutDelayUri} from './sdp-offer.js'
+import {attribute, candidatePattern, lines, passwordPattern, readBlocks, refuse, ufragPattern} from './sdp-text.js'
 
-/** An offer has as many media sections as its sender likes; no real one has more. */
-const maxSections = 8
 /** Candidates of one PATCH; browsers send one for each network and transport. */
 const maxCandidates = 32
-
-const token = /^[\w.~-]{1,64}$/
-const fingerprintPattern = /^(?:sha-1|sha-224|sha-256|sha-384|sha-512) [\da-f]{2}(?::[\da-f]{2}){19,63}$/i
-const mediaPattern = /^([a-z]{1,16}) (\d{1,5}) ([A-Z/]{3,32})((?: [\w*.-]{1,32}){1,64})$/
-const fmtpPattern = /^[\w=;, /-]{1,256}$/
-const playoutDelayUri = 'http://www.webrtc.org/experiments/rtp-hdrext/playout-delay'
-
-/** What ties a fragment or an answer to one ICE session. */
-export interface IceCredentials {
-	ufrag: string
-	password: string
-}
-
-/** A media section of an offer, as its answer repeats it. */
-interface Section {
-	kind: string
-	protocol: string
-	formats: string
-	mid: string
-}
-
-/** An offer that can be answered with H.264. */
-export interface Offer {
-	/** Every section, in the offer's order; all but the one of `mid` are refused in the answer. */
-	sections: readonly Section[]
-	/** Of the video section that is answered. */
-	mid: string
-	payloadType: number
-	/** The payload type's own format parameters, for the answer to repeat. */
-	fmtp: string
-	ice: IceCredentials
-	fingerprint: string
-	/** Of DTLS. */
-	setup: string
-	/** The id of the RTP header extension that tells the viewer to show pictures without delay; undefined where it knows none. */
-	playoutDelayId: number | undefined
-}
 
 /** An SDP fragment of a PATCH, [RFC 8840]. */
 export interface Fragment {
@@ -64,49 +22,12 @@ export interface EngineAnswer {
 }
 
 /**
- * @throws SluiceError `bad_request` where it is no offer that WHEP allows, `not_acceptable` where it has no H.264 with
- *   packetization-mode=1
- */
-export function readOffer(text: string): Offer {
-	const blocks = readBlocks(text)
-	const [session, ...media] = blocks
-	if (!/^v=0\r?\n/.test(text)) throw refuse('does not begin with v=0')
-	if (media.length > maxSections) throw refuse(`has ${media.length} media sections; at most ${maxSections} are taken`)
-	const sections = media.map(readSection)
-	if (new Set(sections.map(({mid}) => mid)).size < sections.length) throw refuse('gives a mid twice')
-	const videos = sections.flatMap(({kind}, index) => (kind === 'video' ? [index] : []))
-	const [chosen] = videos
-	const section = sections[chosen ?? -1]
-	const block = media[chosen ?? -1]
-	if (!section || !block) throw refuse('has no video section')
-	if (videos.length > 1) throw refuse('has more than one video section')
-	if (!/^(?:UDP|TCP)\/TLS\/RTP\/SAVPF?$/.test(section.protocol)) throw refuse('has a video section without DTLS-SRTP')
-	const direction = directionOf(block) ?? directionOf(session) ?? 'sendrecv'
-	if (direction !== 'recvonly' && direction !== 'sendrecv') throw refuse(`has a video section that is ${direction}; recvonly is expected`)
-	const value = (name: string, pattern: RegExp) => {
-		const found = attribute(block, name) ?? attribute(session, name)
-		if (found === undefined || !pattern.test(found)) throw refuse(`has no valid a=${name}`)
-		return found
-	}
-	if (!block.attributes.some(line => line === 'rtcp-mux' || line === 'rtcp-mux-only')) throw refuse('has a video section without rtcp-mux')
-	return {
-		sections,
-		mid: section.mid,
-		...chooseFormat(block, section),
-		ice: {ufrag: value('ice-ufrag', ufragPattern), password: value('ice-pwd', passwordPattern)},
-		fingerprint: value('fingerprint', fingerprintPattern),
-		setup: value('setup', /^(?:actpass|active|passive)$/),
-		playoutDelayId: playoutDelayOf(block)
-	}
-}
-
-/**
  * The offer for the WebRTC library: the video section alone. Without candidates, so that the library waits for the viewer's
  * checks: with them it would begin DTLS before the viewer has the answer, and some viewers would miss it.
  */
 export function engineOffer({mid, payloadType, fmtp, ice, fingerprint, setup}: Offer): string {
 	return lines([
-		...sessionLines('0', mid),
+		...sessionLines('0', [mid]),
 		`m=video 9 UDP/TLS/RTP/SAVPF ${payloadType}`,
 		'c=IN IP4 0.0.0.0',
 		`a=mid:${mid}`,
@@ -142,29 +63,43 @@ export function hostCandidate(address: string, port: number, index: number): str
 	return `candidate:h${index} 1 UDP ${priority} ${address} ${port} typ host`
 }
 
-/** The answer: H.264 on the video section, every other section refused, and all candidates, for WHEP lets the server add none later. */
-export function writeAnswer(offer: Offer, {ice, fingerprint, setup, candidates}: EngineAnswer, {ssrc, sessionId}: {ssrc: number; sessionId: string}): string {
-	const {mid, payloadType, fmtp, playoutDelayId} = offer
-	const video = [
-		`m=video 9 UDP/TLS/RTP/SAVPF ${payloadType}`,
-		'c=IN IP4 0.0.0.0',
-		`a=mid:${mid}`,
-		'a=sendonly',
-		'a=msid:sluice video',
-		'a=rtcp-mux',
-		'a=rtcp-mux-only',
-		'a=rtcp-rsize',
-		...(playoutDelayId === undefined ? [] : [`a=extmap:${playoutDelayId} ${playoutDelayUri}`]),
-		...formatLines(payloadType, fmtp),
-		`a=ssrc:${ssrc} cname:sluice`,
-		`a=setup:${setup}`,
-		...iceLines(ice),
-		`a=fingerprint:${fingerprint}`,
-		...candidates.map(candidate => `a=${candidate}`),
-		'a=end-of-candidates'
-	]
-	const refused = ({kind, protocol, formats, mid: refusedMid}: Section) => [`m=${kind} 0 ${protocol}${formats}`, 'c=IN IP4 0.0.0.0', `a=mid:${refusedMid}`, 'a=inactive']
-	return lines([...sessionLines(sessionId, mid), ...offer.sections.flatMap(section => (section.mid === mid ? video : refused(section)))])
+/**
+ * The answer: H.264 on the video section, and all candidates, for WHEP lets the server add none later. Audio that is bundled with
+ * the video stays, inactive, and so does whatever the viewer bundles the rest with: it cannot do without that one's transport,
+ * and fails where that is refused, https://github.com/bluenviron/mediamtx/issues/3381. All else is refused.
+ */
+export function writeAnswer(offer: Offer, engine: EngineAnswer, {ssrc, sessionId}: {ssrc: number; sessionId: string}): string {
+	const {sections, mid, bundle, payloadType, fmtp, playoutDelayId} = offer
+	const [transport = mid] = bundle
+	const video: Idle = {
+		format: String(payloadType),
+		attributes: [
+			'a=sendonly',
+			'a=msid:sluice video',
+			'a=rtcp-mux',
+			'a=rtcp-mux-only',
+			'a=rtcp-rsize',
+			...(playoutDelayId === undefined ? [] : [`a=extmap:${playoutDelayId} ${playoutDelayUri}`]),
+			...formatLines(payloadType, fmtp),
+			`a=ssrc:${ssrc} cname:sluice`
+		]
+	}
+	const answers = sections.map(section => {
+		const kept = section.mid === mid ? video : section.idle
+		const format = kept ? `9 ${section.protocol} ${kept.format}` : `0 ${section.protocol} ${section.formats.join(' ')}`
+		const head = [`m=${section.kind} ${format}`, 'c=IN IP4 0.0.0.0', `a=mid:${section.mid}`]
+		if (!kept) return [...head, 'a=inactive']
+		return [
+			...head,
+			...kept.attributes,
+			// In each section, as browsers' own answers have them, though the first one's count: some clients ask for them.
+			`a=setup:${engine.setup}`,
+			...iceLines(engine.ice),
+			`a=fingerprint:${engine.fingerprint}`,
+			...(section.mid === transport ? [...engine.candidates.map(candidate => `a=${candidate}`), 'a=end-of-candidates'] : [])
+		]
+	})
+	return lines([...sessionLines(sessionId, bundle), ...answers.flat()])
 }
 
 /** @throws SluiceError `bad_request` */
@@ -183,49 +118,9 @@ export function readFragment(text: string): Fragment {
 	return {ice: ufrag === undefined || password === undefined ? undefined : {ufrag, password}, candidates}
 }
 
-function readSection(block: Block): Section {
-	const [, kind = '', , protocol = '', formats = ''] = mediaPattern.exec(block.media ?? '') ?? []
-	if (kind === '') throw refuse('has a malformed m= line')
-	const mid = attribute(block, 'mid')
-	if (mid === undefined || !token.test(mid)) throw refuse('has a media section without a valid a=mid')
-	return {kind, protocol, formats, mid}
-}
-
-function directionOf({attributes}: Block): string | undefined {
-	return attributes.find(line => /^(?:sendrecv|sendonly|recvonly|inactive)$/.test(line))
-}
-
-function playoutDelayOf({attributes}: Block): number | undefined {
-	const line = attributes.find(candidate => candidate.startsWith('extmap:') && candidate.endsWith(` ${playoutDelayUri}`))
-	// Ids above 14 do not fit the one-byte header, which the library writes.
-	const id = Number(/^extmap:(\d{1,2})(?:\/\w{1,8})? /.exec(line ?? '')?.[1] ?? 0)
-	return id >= 1 && id <= 14 ? id : undefined
-}
-
-/**
- * The payload type to answer with: H.264 in packetization-mode 1, constrained baseline if there is a choice. No profile is
- * asked to match: browsers offer no High, and decode it all the same.
- */
-function chooseFormat({attributes}: Block, {formats}: Section): {payloadType: number; fmtp: string} {
-	const offered = formats.trim().split(' ')
-	const h264 = new Set(attributes.flatMap(line => /^rtpmap:(\d{1,3}) H264\/90000$/i.exec(line)?.[1] ?? []))
-	// Each once, however often it is named: an offer has thousands of lines for nothing.
-	const candidates = [...new Set(offered)].filter(type => h264.has(type)).flatMap(type => {
-		const fmtp = fmtpOf(attributes, type)
-		return Number(type) <= 127 && /(?:^|;)\s*packetization-mode=1(?:;|$)/.test(fmtp) && fmtpPattern.test(fmtp) ? [{payloadType: Number(type), fmtp}] : []
-	})
-	const ranks = [/profile-level-id=42e0/i, /profile-level-id=42/i, /./]
-	const chosen = ranks.map(rank => candidates.find(({fmtp}) => rank.test(fmtp))).find(found => found)
-	if (!chosen) throw new SluiceError('not_acceptable', 'the offer has no H.264 with packetization-mode=1, and that is what is sent')
-	return chosen
-}
-
-function fmtpOf(attributes: readonly string[], payloadType: string): string {
-	return attributes.find(line => line.startsWith(`fmtp:${payloadType} `))?.slice(`fmtp:${payloadType} `.length) ?? ''
-}
-
-function sessionLines(id: string, mid: string): string[] {
-	return ['v=0', `o=- ${id} 1 IN IP4 127.0.0.1`, 's=-', 't=0 0', `a=group:BUNDLE ${mid}`, 'a=msid-semantic:WMS *', 'a=ice-options:trickle ice2']
+function sessionLines(id: string, bundle: readonly string[]): string[] {
+	const group = bundle.length === 0 ? [] : [`a=group:BUNDLE ${bundle.join(' ')}`]
+	return ['v=0', `o=- ${id} 1 IN IP4 127.0.0.1`, 's=-', 't=0 0', ...group, 'a=msid-semantic:WMS *', 'a=ice-options:trickle ice2']
 }
 
 function formatLines(payloadType: number, fmtp: string): string[] {

@@ -273,7 +273,7 @@ test.serial('a Chinese browser gets Chinese; each error of the server has words 
 	t.deepEqual(await wall.locator('h1, h2:visible').allTextContents(), ['摄像机墙', '没有可显示的摄像机'])
 
 	// These tell a program that it speaks HTTP or WHEP wrongly.
-	const forPrograms = ['upgrade_required', 'method_not_allowed', 'precondition_failed', 'precondition_required', 'too_large', 'unsupported_media_type', 'unprocessable']
+	const forPrograms = ['upgrade_required', 'method_not_allowed', 'precondition_failed', 'too_large', 'unsupported_media_type', 'unprocessable']
 	const own = ['unauthorized', 'forbidden', 'server_unreachable', 'connection_lost', 'silent', 'not_images', 'not_video', 'no_first_picture', 'media_blocked', 'mode_unsupported', 'decode_failed', 'bad_address', 'unknown']
 	const codes = [...Object.keys(errorTable).filter(code => !forPrograms.includes(code)), ...own]
 	const words = await page.evaluate(async ([file, keys]) => {

@@ -3,7 +3,8 @@ import {asSluiceError, SluiceError} from '../errors.js'
 import {logFailure, type Logger} from '../log.js'
 import type {ViewerMeter} from '../metrics.js'
 import type {Frame} from '../stream.js'
-import {hostCandidate, type Offer, writeAnswer} from '../sdp.js'
+import {hostCandidate, writeAnswer} from '../sdp.js'
+import type {Offer} from '../sdp-offer.js'
 import type {Stream, Subscriber} from '../stream.js'
 import type {StreamRequest} from '../stream-request.js'
 import type {Streams} from '../streams.js'
@@ -47,7 +48,8 @@ export class WhepSession {
 	/** Resolves when the peer connection is closed and the viewer detached from its stream. */
 	readonly closed: Promise<void>
 	readonly id: string
-	readonly ice: Offer['ice']
+	/** Those of the viewer's offer. */
+	readonly ufrags: Offer['ufrags']
 	#options: WhepSessionOptions
 	#log: Logger
 	#attachment: Attachment | undefined
@@ -65,7 +67,7 @@ export class WhepSession {
 	constructor(options: WhepSessionOptions) {
 		const {id, offer, log} = options
 		this.id = id
-		this.ice = offer.ice
+		this.ufrags = offer.ufrags
 		this.#options = options
 		this.#log = log
 		this.closed = new Promise(resolve => { this.#resolveClosed = resolve })

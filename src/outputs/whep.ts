@@ -8,7 +8,8 @@ import {type IceServer, iceServerLink} from '../ice-servers.js'
 import {type Logger, viewerName} from '../log.js'
 import type {Metrics} from '../metrics.js'
 import {publicUrl} from '../public-url.js'
-import {readFragment, readOffer} from '../sdp.js'
+import {readFragment} from '../sdp.js'
+import {readOffer} from '../sdp-offer.js'
 import {cameraAsSent, type Query, type StreamRequest} from '../stream-request.js'
 import type {Streams} from '../streams.js'
 import type {WebRtc} from '../webrtc.js'
@@ -90,7 +91,11 @@ export class Whep {
 	async #endpoint(context: Context): Promise<void> {
 		const allowed = ['OPTIONS', 'GET', 'HEAD', 'POST']
 		if (context.method === 'POST') await this.#create(context)
-		else if (context.method === 'OPTIONS') answerOptions(context, allowed, {'Accept-Post': offerType})
+		else if (context.method === 'OPTIONS') {
+			answerOptions(context, allowed, {'Accept-Post': offerType})
+			// Some players ask here for ICE servers, before they make their offer. A preflight is the browser's own, and no page reads it.
+			if (context.get('Access-Control-Request-Method') === '') this.#nameIceServers(context)
+		}
 		else if (context.method === 'GET') context.status = 204
 		else if (context.method === 'HEAD') {
 			context.status = 200
@@ -119,7 +124,7 @@ export class Whep {
 
 	async #create(context: Context): Promise<void> {
 		requireConnection(context)
-		const {readRequest, metrics, transcode, iceServers, webrtc, log} = this.#options
+		const {readRequest, metrics, transcode, webrtc, log} = this.#options
 		this.#requirePlace()
 		const offer = readOffer(await readBody(context, offerType))
 		// Its start takes as long as the camera's.
@@ -161,8 +166,13 @@ export class Whep {
 		context.set('Content-Type', offerType)
 		context.set('Location', publicUrl(context.req, `${whepPath}/${id}`))
 		context.set('ETag', etag)
-		if (iceServers.length > 0) context.set('Link', iceServers.map(server => iceServerLink(server, Date.now() / 1000)))
+		this.#nameIceServers(context)
 		context.body = answer
+	}
+
+	#nameIceServers(context: Context): void {
+		const {iceServers} = this.#options
+		if (iceServers.length > 0) context.set('Link', iceServers.map(server => iceServerLink(server, Date.now() / 1000)))
 	}
 
 	/** @throws SluiceError `shutting_down`, `over_capacity` */
@@ -198,19 +208,20 @@ function requireConnection({res}: Context): void {
 	if (!res.socket) throw new SluiceError('bad_request', 'the request came behind another one that is not answered yet')
 }
 
-/** @throws SluiceError `precondition_required`, `precondition_failed`, `unsupported_media_type`, `bad_request`, `unprocessable` */
+/**
+ * Candidates are not handed on: to each address the library would send packets, and each name it would look up in a thread of its
+ * own. The viewer's own checks tell where it is. So whoever sends them without `If-Match`, as client libraries do, loses nothing. One
+ * that is there and wrong is refused all the same: [RFC 9110 13.1.1] forbids to do what was asked then, and WHIP has 412 for it.
+ * @throws SluiceError `precondition_failed`, `unsupported_media_type`, `bad_request`, `unprocessable`
+ */
 async function patch(context: Context, {session, etag}: {session: WhepSession; etag: string}): Promise<void> {
-	const fragment = readFragment(await readBody(context, fragmentType))
+	const {ice} = readFragment(await readBody(context, fragmentType))
 	const match = context.get('If-Match')
-	if (match === '') throw new SluiceError('precondition_required', 'If-Match is missing: the ETag of the session')
 	const tags = match.split(',').map(tag => tag.trim())
 	// A restart comes with "*", quoted in WHEP's own example.
-	const any = tags.includes('*') || tags.includes('"*"')
-	if (!any && !tags.includes(etag)) throw new SluiceError('precondition_failed', `If-Match does not name this session's ETag, ${etag}`)
-	const restart = fragment.ice && (fragment.ice.ufrag !== session.ice.ufrag || fragment.ice.password !== session.ice.password)
-	if (restart) throw new SluiceError('unprocessable', 'this server does not restart ICE; open another session, and end this one')
-	// Candidates are not handed on: to each address the library would send packets, and each name it would look up in a thread
-	// of its own. The viewer's own checks tell where it is.
+	const holds = match === '' || tags.includes('*') || tags.includes('"*"') || tags.includes(etag)
+	if (!holds) throw new SluiceError('precondition_failed', `If-Match does not name this session's ETag, ${etag}`)
+	if (ice && !session.ufrags.includes(ice.ufrag)) throw new SluiceError('unprocessable', 'this server does not restart ICE; open another session, and end this one')
 	context.status = 204
 }
 
