@@ -84,9 +84,17 @@ async function runCheck({check: config, templates, camera}: Extract<Command, {ch
 	}
 }
 
-// Whoever reads only the first lines, as head does, closes the pipe; that is no failure.
-process.stdout.on('error', () => undefined)
+let outputFailed = false
+process.stdout.on('error', ({code, message}: NodeJS.ErrnoException) => {
+	// Whoever reads only the first lines, as head does, closes the pipe; that is no failure.
+	if (code === 'EPIPE' || outputFailed) return
+	outputFailed = true
+	process.stderr.write(`sluice: standard output cannot be written: ${code ?? message}\n`)
+	process.exitCode = Number(process.exitCode ?? 0) || 1
+})
+// Where nothing can be said, the exit code is left. The log has its own way there.
+process.stderr.on('error', () => undefined)
 const command = readCommandOrEnd()
 if ('print' in command) process.stdout.write(`${command.print}\n`)
-else if ('check' in command) process.exitCode = await runCheck(command)
+else if ('check' in command) process.exitCode = await runCheck(command) || Number(outputFailed)
 else await run(command.run)

@@ -1,6 +1,7 @@
 import {Counter, Gauge, Registry} from 'prom-client'
 import type {Adaptive} from './adaptive.js'
 import type {ErrorCode} from './errors.js'
+import {lostLogLines} from './log.js'
 import type {StreamState} from './stream.js'
 import type {FrameMeter} from './viewer.js'
 import type {FrameCounts} from './webrtc-messages.js'
@@ -53,6 +54,15 @@ export class Metrics {
 		this.#gauge('adaptive_viewers', 'Viewers whose quality follows their link', [], gauge => { gauge.set(this.#adaptive.size) })
 		this.#gauge('adaptive_level', 'Sum over these of the quality that is in use: each from 0, the lowest allowed, to 1, all of it', [], gauge => {
 			gauge.set([...this.#adaptive].reduce((sum, {level}) => sum + level, 0))
+		})
+		const lost: Counter = new Counter({
+			name: 'sluice_log_lines_lost_total',
+			help: 'Lines that could not be logged, for standard error took nothing for too long',
+			registers: [this.#registry],
+			collect: () => {
+				lost.reset()
+				lost.inc(lostLogLines())
+			}
 		})
 		// A counter that is not there before its first event hides that event from rate().
 		for (const output of outputs) for (const counter of [this.#framesSent, this.#framesDropped, this.#bytesSent]) counter.inc({output}, 0)
