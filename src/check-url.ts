@@ -4,12 +4,13 @@ import type {CameraSource} from './camera-source.js'
 import type {Caps} from './caps.js'
 import {monotonicMs} from './clock.js'
 import type {Config} from './config.js'
+import type {DeclaredOutput} from './declared-output.js'
 import {asSluiceError} from './errors.js'
 import type {Sample} from './frame-reader.js'
 import type {NalCodec} from './h264.js'
 import {createLog} from './log.js'
 import {Pipeline} from './pipeline.js'
-import {fillTemplate, readTemplate} from './template.js'
+import {fillTemplate, readTemplate, withTemplate} from './template.js'
 import {Worker} from './worker.js'
 
 const workerPath = new URL('pipeline-worker.js', import.meta.url)
@@ -52,7 +53,7 @@ export async function checkUrl(options: UrlCheckOptions): Promise<number> {
 		const jpeg = await readTemplate(pipelinesDir, template)
 		// rtspsrc refuses rtspu:// with protocols=tcp.
 		const chosen = transport && jpeg.parameters.some(({name}) => name === 'transport') ? [['transport', transport] as const] : []
-		shown = await play(fillTemplate(jpeg, new Map(chosen)), options)
+		shown = await play(fillTemplate(jpeg, new Map(chosen)), options, jpeg)
 		const depayload = untouched.get(shown.codec) ?? 'parsebin'
 		const coded = await play(`rtspsrc name=src protocols=${transport ?? 'tcp'} latency=100 tcp-timeout=5000000 ! application/x-rtp,media=video ! ${depayload} ! appsink name=sink sync=false`, options)
 		print(`${label}: plays`)
@@ -92,7 +93,7 @@ interface Played {
 }
 
 /** @throws SluiceError, or the signal's reason; the worker has ended by then */
-async function play(launch: string, {source, config: {openTimeoutMs, frameTimeoutMs}, signal}: UrlCheckOptions): Promise<Played> {
+async function play(launch: string, {source, config: {openTimeoutMs, frameTimeoutMs}, signal}: UrlCheckOptions, declared?: DeclaredOutput): Promise<Played> {
 	signal.throwIfAborted()
 	const log = createLog('silent')
 	const worker = new Worker(workerPath, log)
@@ -124,6 +125,7 @@ async function play(launch: string, {source, config: {openTimeoutMs, frameTimeou
 			}
 			pipeline = new Pipeline(worker, {
 				launch,
+				declared,
 				source,
 				openTimeoutMs,
 				frameTimeoutMs,
@@ -135,7 +137,7 @@ async function play(launch: string, {source, config: {openTimeoutMs, frameTimeou
 					frames.push({timeMs, bytes: data.byteLength, keyFrame})
 				},
 				onCodec: told => { codec = told },
-				onFailure: reject
+				onFailure: error => { reject(declared ? withTemplate(error, template) : error) }
 			})
 			// Behind the pipeline, which tells why where it was not closed on purpose.
 			void worker.exited.then(() => { reject(new Error('the worker has ended')) })

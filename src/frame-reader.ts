@@ -2,6 +2,7 @@ import {Buffer} from 'node:buffer'
 import {type Caps, parseCaps} from './caps.js'
 import {monotonicMs} from './clock.js'
 import {compileSooner} from './compile-sooner.js'
+import {type DeclaredOutput, mismatchOf} from './declared-output.js'
 import {wordsOf} from './errors.js'
 import {type GdpBuffer, gdpReader} from './gdp.js'
 import {isKeyFrame} from './h264.js'
@@ -23,6 +24,9 @@ export interface Sample {
 	pale: boolean
 }
 
+/** Told why nothing can be made of what the template gives, or why that is not what its header says. */
+type OnUnusable = (words: string, code: 'pipeline_failed' | 'template_invalid') => void
+
 /** A camera's do not change: beyond it the worker itself is broken. */
 const maxCapsPerSecond = 30
 /** Coded video whose key frames GStreamer tells. */
@@ -32,7 +36,8 @@ const endOfImage = Buffer.from([0xff, 0xd9])
 /** Makes samples of the bytes that a worker's pipeline writes: as they are, or, where they are what MP4 holds, as its fragments. */
 export class FrameReader {
 	#onSample: (sample: Sample) => void
-	#onUnusable: (words: string) => void
+	#onUnusable: OnUnusable
+	#declared: DeclaredOutput | undefined
 	#changes = new RateLimit(maxCapsPerSecond)
 	#gdp = gdpReader(packet => {
 		if (packet.type === 'caps') this.#onCaps(packet.text)
@@ -43,11 +48,12 @@ export class FrameReader {
 	#init: Uint8Array | undefined
 	#muxer: Mp4Muxer | undefined
 
-	/** @param options `onUnusable` is told why nothing can be made of what the template gives */
-	constructor({onSample, onUnusable}: {onSample: (sample: Sample) => void; onUnusable: (words: string) => void}) {
+	/** @param options `declared` is what the caps are held against, whenever they are others */
+	constructor({onSample, onUnusable, declared}: {onSample: (sample: Sample) => void; onUnusable: OnUnusable; declared?: DeclaredOutput | undefined}) {
 		compileSooner()
 		this.#onSample = onSample
 		this.#onUnusable = onUnusable
+		this.#declared = declared
 	}
 
 	/**
@@ -63,19 +69,29 @@ export class FrameReader {
 		if (text === this.#capsText) return
 		if (!this.#changes.take()) throw new Error(`the caps changed more than ${maxCapsPerSecond} times in a second`)
 		this.#capsText = text
-		this.#caps = parseCaps(text)
+		const given = parseCaps(text)
+		const fault = faultOf(given)
+		const failure = this.#begin(given) ?? (fault && `${fault.why}: ${fault.remedy}`)
+		const mismatch = this.#declared && mismatchOf(this.#declared, given, this.#caps, fault?.remedy)
+		if (mismatch !== undefined) this.#onUnusable(mismatch, 'template_invalid')
+		else if (failure !== undefined) this.#onUnusable(failure, 'pipeline_failed')
+	}
+
+	/** Sets what viewers get; returns why that is nothing. */
+	#begin(given: Caps): string | undefined {
 		this.#init = undefined
-		const fault = faultOf(this.#caps)
-		if (fault !== undefined) this.#onUnusable(fault)
-		if (this.#caps['name'] !== 'video/x-h264' || this.#caps['stream-format'] !== 'avc') {
+		this.#caps = given
+		if (given['name'] !== 'video/x-h264' || given['stream-format'] !== 'avc') {
 			this.#muxer = undefined
-			return
+			return undefined
 		}
+		this.#caps = {name: 'video/mp4'}
 		this.#muxer ??= new Mp4Muxer(monotonicMs())
 		try {
-			;({caps: this.#caps, init: this.#init} = this.#muxer.begin(this.#caps))
+			;({caps: this.#caps, init: this.#init} = this.#muxer.begin(given))
+			return undefined
 		} catch (error) {
-			this.#onUnusable(wordsOf(error))
+			return wordsOf(error)
 		}
 	}
 
@@ -86,12 +102,18 @@ export class FrameReader {
 	}
 }
 
-/** Why nothing can be made of frames with these caps: key frames are found by start codes, and of a part of a picture nobody knows where it ends. */
-function faultOf({name, alignment = 'au', 'stream-format': format = 'byte-stream'}: Caps): string | undefined {
-	if (name === 'application/x-gdp') return 'gdppay stands before the sink: leave it out, the server writes times itself'
+/**
+ * Why nothing can be made of frames with these caps, and what to do: key frames are found by start
+ * codes, and of a part of a picture nobody knows where it ends.
+ */
+function faultOf({name, alignment = 'au', 'stream-format': format = 'byte-stream'}: Caps): {why: string; remedy: string} | undefined {
+	if (name === 'application/x-gdp') return {why: 'gdppay stands before the sink', remedy: 'leave it out, the server writes times itself'}
 	const parser = new Map<unknown, string>([['video/x-h264', 'h264parse'], ['video/x-h265', 'h265parse']]).get(name)
 	if (parser === undefined || (alignment === 'au' && (format === 'byte-stream' || (format === 'avc' && parser === 'h264parse')))) return undefined
-	return `coded video must be stream-format=byte-stream,alignment=au, not ${String(format)} and ${String(alignment)}: put "${parser} ! ${String(name)},stream-format=byte-stream,alignment=au" before the sink`
+	return {
+		why: `coded video must be stream-format=byte-stream,alignment=au, not ${String(format)} and ${String(alignment)}`,
+		remedy: `put "${parser} ! ${String(name)},stream-format=byte-stream,alignment=au" before the sink`
+	}
 }
 
 /**

@@ -3,6 +3,7 @@ import {cameraFailure} from './camera-failure.js'
 import type {CameraMemory} from './camera-memory.js'
 import type {CameraSource} from './camera-source.js'
 import type {Caps} from './caps.js'
+import type {DeclaredOutput} from './declared-output.js'
 import {SluiceError, wordsOf} from './errors.js'
 import {FrameReader, type Sample} from './frame-reader.js'
 import {collectFrames} from './garbage.js'
@@ -26,6 +27,8 @@ const paleForMs = 50
 export interface PipelineOptions {
 	/** The launch text of a filled template. */
 	launch: string
+	/** What the template's header says of its frames, which they are held against; undefined where there is no header. */
+	declared?: DeclaredOutput | undefined
 	source: CameraSource
 	/** What is set right behind the start, before the first frame; by then it may have changed. */
 	properties?: ReadonlyMap<string, PropertyValue>
@@ -67,13 +70,14 @@ export class Pipeline {
 	constructor(worker: Worker, options: PipelineOptions) {
 		this.#worker = worker
 		this.#options = options
-		const {launch, source, openTimeoutMs} = options
+		const {launch, declared, source, openTimeoutMs} = options
 		const {location, user, password} = source
 		worker.redact = source.redact
 		worker.onMessage = message => { this.#onMessage(message) }
 		const reader = new FrameReader({
 			onSample: sample => { this.#onSample(sample) },
-			onUnusable: words => { this.#fail(new SluiceError('pipeline_failed', words)) }
+			onUnusable: (words, code) => { this.#fail(new SluiceError(code, words)) },
+			declared
 		})
 		worker.onFrameBytes = chunk => { reader.read(chunk) }
 		this.#timer = setTimeout(() => {

@@ -6,6 +6,7 @@ import type {Range} from './levels.js'
 import type {Logger} from './log.js'
 import {Pipeline, type PipelineOptions} from './pipeline.js'
 import type {Choice, StreamRequest} from './stream-request.js'
+import {withTemplate} from './template.js'
 import type {PropertyValue} from './worker-messages.js'
 import type {WorkerPool} from './worker-pool.js'
 
@@ -176,7 +177,7 @@ export class Playback {
 	}
 
 	/** @throws SluiceError `over_capacity`, `shutting_down` */
-	#play({template, launch}: Choice, {onFailure, ...listeners}: Pick<PipelineOptions, 'onSample' | 'onCodec' | 'onFailure'>): Pipeline {
+	#play({template, launch, declared}: Choice, {onFailure, ...listeners}: Pick<PipelineOptions, 'onSample' | 'onCodec' | 'onFailure'>): Pipeline {
 		const {pool, ranges, request, properties, openTimeoutMs, frameTimeoutMs, log} = this.#options
 		const worker = pool.take()
 		this.#tried.add(template)
@@ -186,6 +187,7 @@ export class Playback {
 		this.#closing.add(ended)
 		return new Pipeline(worker, {
 			launch,
+			declared,
 			source: request.source,
 			properties,
 			ranges,
@@ -213,9 +215,4 @@ export class Playback {
 		this.#current = undefined
 		this.#successor = undefined
 	}
-}
-
-/** GStreamer's parser knows no file: "syntax error" alone would not say whose. */
-function withTemplate(error: SluiceError, template: string): SluiceError {
-	return error.code === 'template_invalid' ? new SluiceError(error.code, `${template}.gst: ${error.detail}`) : error
 }

@@ -1,6 +1,7 @@
 import type {AdaptiveProperty} from './adaptive.js'
 import {type CameraSource, noCamera} from './camera-source.js'
 import {type CameraChoice, chooseCamera, fixParameters} from './cameras.js'
+import {type DeclaredOutput, hasSameType} from './declared-output.js'
 import {SluiceError} from './errors.js'
 import {defaultTemplate, fillTemplate, reservedParameters, type Template} from './template.js'
 
@@ -26,6 +27,8 @@ export interface Choice {
 	rank: number
 	/** The camera codecs that it takes; undefined where it takes any. */
 	codecs: readonly string[] | undefined
+	/** What its frames are held against; undefined where they are taken as they are. */
+	declared?: DeclaredOutput
 }
 
 export interface TemplateSource {
@@ -65,10 +68,11 @@ export async function readStreamRequest(query: Query, templates: TemplateSource,
 	const adaptive = readAdaptive(values.get('adaptive'), template, own, whyNotAdaptive)
 	const plain = choice(template, own)
 	const {name, location, user, password} = source
+	const fits = (variant: Template) => hasSameType(variant, template) && takes(variant, own) && (adaptive.length === 0 || lowersTheSame(variant, template))
 	return {
 		source,
 		plain,
-		variants: (await templates.variants(template.name, source)).flatMap(variant => takes(variant, own) && (adaptive.length === 0 || lowersTheSame(variant, template)) ? choice(variant, own) : []),
+		variants: (await templates.variants(template.name, source)).flatMap(variant => fits(variant) ? choice(variant, own) : []),
 		images: template.output.startsWith('image/'),
 		adaptive,
 		// Who names a camera shares no stream with who sent its URL, and would be told that URL by its failures. The launch text tells one version of a template from the next.
@@ -84,8 +88,8 @@ function checkEncoding(url: string | undefined, own: ReadonlyMap<string, string>
 }
 
 function choice(template: Template, values: ReadonlyMap<string, string>): Choice {
-	const {name, rank, codecs} = template
-	return {template: name, launch: fillTemplate(template, values), rank, codecs}
+	const {name, rank, codecs, output, declaresOutput} = template
+	return {template: name, launch: fillTemplate(template, values), rank, codecs, declared: {output, declaresOutput}}
 }
 
 /** A variant may have fewer parameters, or narrower ones: then it is none for this viewer. */

@@ -16,7 +16,7 @@ const settleMs = 200
 const longestWaitMs = 3000
 
 /** A template as `GET /pipelines` describes it. */
-export interface TemplateDescription extends Omit<Template, 'launch' | 'adaptiveAt'> {
+export interface TemplateDescription extends Omit<Template, 'declaresOutput' | 'launch' | 'adaptiveAt'> {
 	/** Whether this host can run it. */
 	available: boolean
 	/** Why not: `no element "vah264dec"`. */

@@ -1,6 +1,7 @@
 import {constants} from 'node:fs'
 import {open, readdir, realpath} from 'node:fs/promises'
 import path from 'node:path'
+import type {DeclaredOutput} from './declared-output.js'
 import {SluiceError, wordsOf} from './errors.js'
 import {type Finding, inOrder, type Position} from './launch.js'
 
@@ -20,7 +21,7 @@ export interface AdaptiveRule {
 }
 
 /** A file `pipelines/<name>.gst`, read and checked. */
-export interface Template {
+export interface Template extends DeclaredOutput {
 	name: string
 	title: string
 	/** When to choose it, and what to know. */
@@ -29,8 +30,6 @@ export interface Template {
 	needs: string
 	/** On what it was really run, or "not yet run on hardware". */
 	tested: string
-	/** Caps of what the appsink gives, `image/jpeg` for one. */
-	output: string
 	/** The camera codecs that it takes, by their names in RTP: H264, H265, JPEG. Undefined where it takes any. */
 	codecs: readonly string[] | undefined
 	/** Of the variants of a family that can run, the one with the highest rank is taken. */
@@ -163,6 +162,7 @@ export function examineTemplate(name: string, text: string): {template: Template
 		needs: tags.get('needs') ?? '',
 		tested: tags.get('tested') ?? '',
 		output: tags.get('output') ?? 'image/jpeg',
+		declaresOutput: tags.has('output'),
 		codecs: tags.get('codecs')?.split(' '),
 		rank: Number(tags.get('rank') ?? 0),
 		camera: tags.get('camera') !== 'none',
@@ -326,4 +326,9 @@ export function findingText(name: string, {line, column, message}: Finding): str
 
 function invalid(name: string, why: string): SluiceError {
 	return new SluiceError('template_invalid', `${name}${extension}: ${why}`)
+}
+
+/** What a worker says of a template names no file: "syntax error" alone would not say whose. */
+export function withTemplate(error: SluiceError, name: string): SluiceError {
+	return error.code === 'template_invalid' ? invalid(name, error.detail) : error
 }
