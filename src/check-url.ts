@@ -11,6 +11,7 @@ import type {NalCodec} from './h264.js'
 import {createLog} from './log.js'
 import {Pipeline} from './pipeline.js'
 import {fillTemplate, readTemplate, withTemplate} from './template.js'
+import {readFromWorker} from './worker-messages.js'
 import {Worker} from './worker.js'
 
 const workerPath = new URL('pipeline-worker.js', import.meta.url)
@@ -96,7 +97,7 @@ interface Played {
 async function play(launch: string, {source, config: {openTimeoutMs, frameTimeoutMs}, signal}: UrlCheckOptions, declared?: DeclaredOutput): Promise<Played> {
 	signal.throwIfAborted()
 	const log = createLog('silent')
-	const worker = new Worker(workerPath, log)
+	const worker = new Worker(workerPath, log, readFromWorker)
 	const close = () => { void worker.close() }
 	signal.addEventListener('abort', close)
 	// A server has a worker ready when a viewer comes. One that does not get ready makes the pipeline fail.

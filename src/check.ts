@@ -3,6 +3,7 @@ import {HostChecker} from './host-check.js'
 import {inOrder} from './launch.js'
 import {createLog} from './log.js'
 import {examineTemplate, findingText, listTemplates, readText, templateFile} from './template.js'
+import {readFromWorker} from './worker-messages.js'
 import {Worker} from './worker.js'
 
 const workerPath = new URL('pipeline-worker.js', import.meta.url)
@@ -30,7 +31,7 @@ const packages: readonly [RegExp, string][] = [
  */
 export async function check(directory: string, names: readonly string[], print: (line: string) => void): Promise<number> {
 	let failed = false
-	const checker = new HostChecker(() => new Worker(workerPath, createLog('silent')))
+	const checker = new HostChecker(() => new Worker(workerPath, createLog('silent'), readFromWorker))
 	const templates = names.length > 0 ? names : await listTemplates(directory)
 	if (templates.length === 0) {
 		print(`no template in ${directory}`)

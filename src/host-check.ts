@@ -1,8 +1,8 @@
 import {SluiceError, wordsOf} from './errors.js'
 import {type ElementText, elementsOf, type Finding, inOrder, locate, nameOf, type Position, unfinishedQuotes} from './launch.js'
-import {fillTemplate, fillWithDefaults, type Template} from './template.js'
+import {fillWithDefaults, launchFault, type Template} from './template.js'
 import type {Worker} from './worker.js'
-import type {Examined, SinkSettings} from './worker-messages.js'
+import type {Built, Examined, SinkSettings} from './worker-messages.js'
 
 /** A check that takes longer has found a plug-in that hangs. */
 const checkTimeoutMs = 10_000
@@ -119,7 +119,8 @@ class Check implements HostCheck {
 	/** @throws Error where the worker crashed, or hangs */
 	async run(sound: boolean): Promise<void> {
 		const {launch} = this.#template
-		const whole = sound ? await this.#examiner.examine(fillTemplate(this.#template, new Map())) : undefined
+		const filled = sound ? fillWithDefaults(this.#template, launch) : undefined
+		const whole = filled === undefined ? undefined : await this.#examiner.examine(filled)
 		const built = whole && !('error' in whole) ? whole : undefined
 		this.faults.push(...unfinishedQuotes(launch))
 		if (!built) await this.#examineParts()
@@ -165,7 +166,7 @@ class Check implements HostCheck {
 	}
 
 	/** `src` and `sink` must be there, once each. Where GStreamer has built the whole, it knows; else the text tells. */
-	#checkNames(built: Exclude<Examined, {error: string}> | undefined): void {
+	#checkNames(built: Built | undefined): void {
 		const named = (name: string) => this.#elements.filter(element => nameOf(element) === name)
 		const appsinks = this.#elements.filter(({name}) => name === 'appsink')
 		const start = this.#elements[0] ?? this.at
@@ -229,18 +230,20 @@ class Examiner {
 		this.#worker = worker
 		this.#failure = new Promise((_, reject) => {
 			this.#timer = setTimeout(() => { reject(new Error(`GStreamer took longer than ${checkTimeoutMs / 1000} s`)) }, checkTimeoutMs)
-			void worker.exited.then(({code, signal}) => { reject(new Error(`GStreamer crashed (${signal ?? `exit code ${code ?? 'none'}`})`)) })
+			void worker.exited.then(({code, signal, reason}) => { reject(new Error(reason ?? `GStreamer crashed (${signal ?? `exit code ${code ?? 'none'}`})`)) })
 		})
 		this.#failure.catch(() => undefined)
 	}
 
 	/** @throws Error where the worker crashed, or hangs */
 	async examine(launch: string): Promise<Examined> {
+		const fault = launchFault(launch)
+		if (fault !== undefined) return {error: fault}
 		// Nothing more is found out, and nothing wrong is told.
-		if (this.#asked++ >= maxExaminations) return {src: false, sink: undefined}
+		if (this.#asked++ >= maxExaminations) return {src: false}
 		const answer = new Promise<Examined>(resolve => {
 			this.#worker.onMessage = message => {
-				if (message.type === 'examined') resolve(message)
+				if (message.type === 'examined') resolve(message.examined)
 			}
 			this.#worker.send({type: 'examine', launch})
 		})

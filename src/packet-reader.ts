@@ -26,6 +26,11 @@ export class PacketReader {
 		this.#header = Buffer.alloc(format.headerBytes)
 	}
 
+	/** Whether a packet has begun and has not come to its end. */
+	get midway(): boolean {
+		return this.#headerFilled > 0 || this.#data !== undefined
+	}
+
 	/**
 	 * @param chunk of which nothing is kept
 	 * @throws Error where these are no packets

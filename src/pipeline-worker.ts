@@ -8,24 +8,23 @@
 import {createRequire} from 'node:module'
 import {Socket} from 'node:net'
 import process from 'node:process'
-import {Worker as Thread} from 'node:worker_threads'
 import type {Element, Pipeline} from 'gstreamer-superficial'
 import {wordsOf} from './errors.js'
 import {writingTo} from './frame-sink.js'
 import {RateLimit} from './rate-limit.js'
 import {type BusMessage, type Examined, framePipeFd, type FromWorker, type ToWorker} from './worker-messages.js'
+import {killSoon, serve, shortened, withoutMiddle} from './worker-program.js'
 
 // An addon's .node file can be required, not imported.
 const gstreamer = createRequire(import.meta.url)('gstreamer-superficial') as typeof import('gstreamer-superficial')
 
-/** How long stopping may take before the process kills itself. */
-const stopTimeoutMs = 1000
 /** How much memory the process may take. */
 const maxMemoryBytes = 2 ** 30
 /** Each look costs a fifth of a millisecond, for the process sleeps meanwhile. */
 const watchMemoryEveryMs = 500
-/** A broken stream may have one with each packet; the server keeps the first few. */
+/** A broken stream may have one with each packet; the server keeps the first few, and of failures the first counts. */
 const maxWarningsPerSecond = 20
+const maxFailuresPerSecond = 20
 /**
  * How long stopping waits for rtspsrc to say good-bye, in nanoseconds. Its default, 100 ms, is too short for a machine that is
  * busy: a camera would keep the session of a viewer who has left until it times out.
@@ -46,8 +45,8 @@ function shutdown(exitCode: number): void {
 	if (stopping) return
 	stopping = true
 	if (pipeline) {
-		// A decoder that hangs blocks stop(), and with it this thread, for ever. Another thread does not wait for it.
-		new Thread(`setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${stopTimeoutMs})`, {eval: true}).unref()
+		// A decoder that hangs blocks stop().
+		killSoon()
 		pipeline.stop()
 		// process.exit() ends that thread first, and then waits for pollBus(), sometimes for ever.
 		process.kill(process.pid, 'SIGKILL')
@@ -63,27 +62,19 @@ function watchMemory(): void {
 	}, watchMemoryEveryMs)
 }
 
-function send(message: FromWorker): void {
-	if (stopping || !process.send) return
-	process.send(message, undefined, undefined, error => {
-		// The channel is gone: so is the server, or it gave this worker up.
-		if (error) shutdown(1)
-	})
-}
-
 function start({launch, source}: Extract<ToWorker, {type: 'start'}>): void {
 	try {
 		pipeline = build(launch)
 		setSource(elementNamed(pipeline, 'src'), source)
 	} catch (error) {
-		send({type: 'unparsable', message: wordsOf(error)})
+		send({type: 'unparsable', message: shortened(wordsOf(error))})
 		return
 	}
 	const warnings = new RateLimit(maxWarningsPerSecond)
+	const failures = new RateLimit(maxFailuresPerSecond)
 	pipeline.pollBus(raw => {
 		const message = readBusMessage(raw)
-		if (!message || (message.kind === 'warning' && !warnings.take())) return
-		send({type: 'bus', message})
+		if (message && (isWarning(message) ? warnings : failures).take()) send({type: 'bus', message})
 	})
 	pipeline.play()
 	watchMemory()
@@ -121,9 +112,9 @@ function examine(launch: string): Examined {
 		const sink = built.findChild('sink')
 		// A template plays with other elements in the place of its sink, which this host may lack.
 		if (sink?.pull && built.findChild('src')) build(launch)
-		return {src: built.findChild('src') !== undefined, sink: sink?.pull && {maxBuffers: Number(sink['max-buffers']), drop: sink['drop'] === true}}
+		return {src: built.findChild('src') !== undefined, ...(sink?.pull && {sink: {maxBuffers: Number(sink['max-buffers']), drop: sink['drop'] === true}})}
 	} catch (error) {
-		return {error: wordsOf(error)}
+		return {error: shortened(wordsOf(error))}
 	}
 }
 
@@ -165,10 +156,14 @@ function decodeOn(playing: Pipeline): void {
 
 /** Keeps the few messages that matter. A structure's fields may overwrite `type`, so some are known by `name`. */
 function readBusMessage(raw: Record<string, unknown>): BusMessage | undefined {
-	const text = (key: string) => (typeof raw[key] === 'string' ? raw[key] : undefined)
+	const whole = (key: string) => (typeof raw[key] === 'string' ? raw[key] : undefined)
+	const text = (key: string) => {
+		const found = whole(key)
+		return found === undefined ? undefined : withoutMiddle(found)
+	}
 	const kind = kindOf(raw)
 	if (!kind) return undefined
-	const rtspStatus = /rtsp-status-code=\(uint\)(\d+)/.exec(text('details') ?? '')?.[1]
+	const rtspStatus = /rtsp-status-code=\(uint\)(\d{1,9})\b/.exec(whole('details') ?? '')?.[1]
 	const message = kind === 'missing-plugin' ? text('detail') : text('message')
 	const debug = text('debug')
 	return {
@@ -180,6 +175,10 @@ function readBusMessage(raw: Record<string, unknown>): BusMessage | undefined {
 	}
 }
 
+function isWarning({kind}: BusMessage): boolean {
+	return kind === 'warning' || kind === 'missing-plugin'
+}
+
 function kindOf({type, name, message}: Record<string, unknown>): BusMessage['kind'] | undefined {
 	if (type === 'error' && message !== undefined) return 'error'
 	if (type === 'eos') return 'eos'
@@ -189,22 +188,17 @@ function kindOf({type, name, message}: Record<string, unknown>): BusMessage['kin
 	return undefined
 }
 
-process.on('message', (message: ToWorker) => {
-	if (message.type === 'start') start(message)
-	else if (message.type === 'examine') send({type: 'examined', ...examine(message.launch)})
-	else if (message.type === 'set') set(message)
-	else if (message.type === 'playing') onPlaying()
-	else if (message.type === 'key-frame') pipeline?.forceKeyUnit('sink', keyUnits++)
-	else shutdown(0)
-})
-process.on('disconnect', () => { shutdown(0) })
-process.on('SIGTERM', () => { shutdown(0) })
-// A Ctrl-C reaches the whole process group; the server decides when its workers end.
-process.on('SIGINT', () => undefined)
-for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
-	process.on(event, (error: unknown) => {
-		console.error(error)
-		shutdown(1)
-	})
+function onMessage(message: ToWorker): void {
+	switch (message.type) {
+		case 'start': start(message); break
+		case 'examine': send({type: 'examined', examined: examine(message.launch)}); break
+		case 'set': set(message); break
+		case 'playing': onPlaying(); break
+		case 'key-frame': pipeline?.forceKeyUnit('sink', keyUnits++); break
+		case 'stop': shutdown(0); break
+		default: message satisfies never
+	}
 }
+
+const send: (message: FromWorker) => void = serve(onMessage, shutdown)
 send({type: 'ready'})

@@ -64,6 +64,7 @@ export class Pipeline {
 	#timer: NodeJS.Timeout
 	#budget = new RateLimit(maxFramesPerSecond)
 	#started = false
+	#diagnosing = false
 	#ended = false
 
 	/** Takes the worker over: close(), or a failure, ends it. */
@@ -112,9 +113,14 @@ export class Pipeline {
 	}
 
 	#onMessage(message: FromWorker): void {
-		if (message.type === 'codec') this.#onCodec(message.codec)
-		else if (message.type === 'bus') this.#onBusMessage(message.message)
-		else if (message.type === 'unparsable') this.#fail(new SluiceError('template_invalid', this.#options.source.redact(message.message)))
+		switch (message.type) {
+			case 'codec': this.#onCodec(message.codec); break
+			case 'bus': this.#onBusMessage(message.message); break
+			case 'unparsable': this.#fail(new SluiceError('template_invalid', this.#options.source.redact(message.message))); break
+			case 'ready':
+			case 'examined': throw new Error(`nobody asked for the message ${message.type}`)
+			default: message satisfies never
+		}
 	}
 
 	#onSample(sample: Sample): void {
@@ -183,6 +189,9 @@ export class Pipeline {
 			this.#fail(error)
 			return
 		}
+		// A worker may say the same without end; the camera is asked once.
+		if (this.#diagnosing) return
+		this.#diagnosing = true
 		// A handshake of TLS takes a small camera a second, and only its end tells of the certificate.
 		const late = !this.#options.source.secure && performance.now() - this.#startedMs > quickFailureMs
 		const found = whyUnreachable(this.#options.source, diagnosisTimeoutMs).catch(() => undefined)

@@ -23,6 +23,7 @@ import {Streams} from './streams.js'
 import {type TemplateDescription, TemplateLibrary} from './template-library.js'
 import {WebRtc} from './webrtc.js'
 import {WorkerPool} from './worker-pool.js'
+import {readFromWorker} from './worker-messages.js'
 import {Worker} from './worker.js'
 
 const playerDir = fileURLToPath(new URL('../player', import.meta.url))
@@ -80,7 +81,7 @@ export class Server {
 		this.#log = log
 		this.#pool = new WorkerPool({path: worker, maxPipelines: config.maxPipelines, log})
 		// What a check's worker writes is in the check's answer too.
-		this.#templates = new TemplateLibrary(config.pipelinesDir, () => new Worker(worker, log.child({}, {level: 'silent'})), log)
+		this.#templates = new TemplateLibrary(config.pipelinesDir, () => new Worker(worker, log.child({}, {level: 'silent'}), readFromWorker), log)
 		const {openTimeoutMs, frameTimeoutMs, share, lingerMs, retryForMs} = config
 		const onVariantFailed: PlaybackContext['onVariantFailed'] = (template, source, detail) => { this.#templates.markFailed(template, source, detail) }
 		this.#streams = new Streams({context: {pool: this.#pool, codecs: new CameraMemory(), ranges: new CameraMemory(Infinity), onVariantFailed, openTimeoutMs, frameTimeoutMs}, share, lingerMs, retryForMs, onRetry: () => { this.#metrics.retried() }, log})

@@ -4,6 +4,7 @@ import path from 'node:path'
 import type {DeclaredOutput} from './declared-output.js'
 import {SluiceError, wordsOf} from './errors.js'
 import {type Finding, inOrder, type Position} from './launch.js'
+import {maxMessageBytes} from './worker-channel.js'
 
 /** A parameter that a template declares in its header. */
 export type Parameter =
@@ -60,6 +61,8 @@ export const reservedParameters: readonly string[] = ['rtsp_url', 'camera', 'pip
 /** The template of whoever names none. */
 export const defaultTemplate = 'jpeg'
 export const maxTemplateBytes = 64 * 1024
+/** Of a filled launch text, as JSON: it goes to a worker in one message, with a camera's address of up to 2048 characters. */
+const maxLaunchBytes = maxMessageBytes - 5 * 1024
 /** A finding is one line, however long the word is that it quotes. */
 const maxMessageLength = 300
 const extension = '.gst'
@@ -276,7 +279,7 @@ function checkAdaptive({adaptive, parameters, declared}: Header, launch: string,
 /**
  * The launch text with the query's values in their places. Values are numbers or one of a declared list, never free
  * text, so a query cannot add to the pipeline.
- * @throws SluiceError `bad_request`, naming the parameter and what it expects
+ * @throws SluiceError `bad_request`, naming the parameter and what it expects, and `template_invalid` where the text is too long
  */
 export function fillTemplate(template: Template, query: ReadonlyMap<string, string>): string {
 	for (const name of query.keys()) {
@@ -291,7 +294,16 @@ export function fillTemplate(template: Template, query: ReadonlyMap<string, stri
 		if (value === undefined) throw new SluiceError('bad_request', `${parameter.name} must be ${expectation(parameter)}, not ${JSON.stringify((given ?? '').slice(0, 64))}`)
 		values.set(parameter.name, value)
 	}
-	return fill(template.launch, values)
+	const launch = fill(template.launch, values)
+	const fault = launchFault(launch)
+	if (fault !== undefined) throw invalid(template.name, fault)
+	return launch
+}
+
+/** What keeps a filled launch text from reaching a worker. */
+export function launchFault(launch: string): string | undefined {
+	const bytes = Buffer.byteLength(JSON.stringify(launch))
+	return bytes > maxLaunchBytes ? `the launch text has ${bytes} bytes as JSON; at most ${maxLaunchBytes} are taken` : undefined
 }
 
 /** A part of the launch text with the defaults in their places; undefined where a placeholder has none. */

@@ -1,10 +1,11 @@
-/** What the server and the WebRTC worker say to each other, over Node's IPC channel; frames go on a pipe, see webrtc-pipe.ts. */
+/** What the server and the WebRTC worker say to each other, see worker-channel.ts; frames go on a pipe, see webrtc-pipe.ts. */
+import {count, messageReader, shape, text, truth} from './shape.js'
 
 export type ToWebRtcWorker =
 	/** Sent once, to a worker that said `ready`: the UDP port for all viewers, 0 for a free one, and the address. */
 	| {type: 'listen'; address: string; port: number}
 	/** Opens a viewer's peer connection. `offer` is that of `engineOffer()`. Answered by `answer` or `closed`. */
-	| {type: 'open'; session: string; source: number; offer: string; mid: string; payloadType: number; fmtp: string; ssrc: number; playoutDelayId: number | undefined}
+	| {type: 'open'; session: string; source: number; offer: string; mid: string; payloadType: number; fmtp: string; ssrc: number; playoutDelayId?: number}
 	| {type: 'close'; session: string}
 	/** Ends every peer connection and the process. */
 	| {type: 'stop'}
@@ -50,3 +51,21 @@ export interface SessionCounters {
 	/** How often it got the kept pictures. */
 	replays: number
 }
+
+/** @throws Error where it is no message of the WebRTC worker's */
+export const readFromWebRtcWorker = messageReader<FromWebRtcWorker>({
+	ready: {},
+	unavailable: {message: text},
+	listening: {port: count},
+	'not-listening': {message: text},
+	answer: {session: text, sdp: text},
+	connected: {session: text},
+	closed: {
+		session: text,
+		reason: text,
+		refused: truth,
+		counters: shape<SessionCounters>({sent: count, bytes: count, dropped: count, asked: count, replays: count})
+	},
+	counted: {frames: count, bytes: count, dropped: count},
+	'key-frame-wanted': {source: count}
+})

@@ -1,6 +1,6 @@
 /**
- * How frames travel from the server to the WebRTC worker: on a pipe of their own, for Node's IPC channel copies each into a
- * buffer that grows as it is written, and that is garbage at once. A message is a header and a frame's bytes.
+ * How frames travel from the server to the WebRTC worker: on a pipe of their own, for worker-channel.ts is for short messages.
+ * One here is a header and a frame's bytes.
  */
 import {Buffer} from 'node:buffer'
 import type {Writable} from 'node:stream'

@@ -10,7 +10,6 @@ import {once} from 'node:events'
 import {writeFileSync} from 'node:fs'
 import {isIP, Socket} from 'node:net'
 import process from 'node:process'
-import {Worker as Thread} from 'node:worker_threads'
 import type * as NodeDataChannel from 'node-datachannel'
 import {compileSooner} from './compile-sooner.js'
 import {wordsOf} from './errors.js'
@@ -21,9 +20,8 @@ import {Feed, Source} from './webrtc-feed.js'
 import type {FrameCounts, FromWebRtcWorker, SessionCounters, ToWebRtcWorker} from './webrtc-messages.js'
 import {type OnWebRtcPipe, pipeReader} from './webrtc-pipe.js'
 import {framePipeFd} from './worker-messages.js'
+import {killSoon, serve, shortened} from './worker-program.js'
 
-/** How long stopping may take before the process kills itself. */
-const stopTimeoutMs = 1000
 /** From the answer to the first moment that media can flow. */
 const connectTimeoutMs = 15_000
 /** How long a viewer may be gone before its session ends. The library itself takes 27 to 30 s to say so. */
@@ -52,19 +50,10 @@ let bindAddress: string | undefined
 let port = 0
 let stopping = false
 
-function send(message: FromWebRtcWorker): void {
-	if (!process.send) return
-	process.send(message, undefined, undefined, error => {
-		// The channel is gone: so is the server, or it gave this worker up.
-		if (error) shutdown(1)
-	})
-}
-
-function shutdown(exitCode: number, reason = 'the server is shutting down'): void {
+function shutdown(exitCode: number, reason = exitCode === 0 ? 'the server is shutting down' : 'the WebRTC worker crashed'): void {
 	if (stopping) return
 	stopping = true
-	// The library may block this thread. Another thread does not wait for it.
-	new Thread(`setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${stopTimeoutMs})`, {eval: true}).unref()
+	killSoon()
 	for (const session of sessions.values()) session.close(reason)
 	try {
 		library?.cleanup()
@@ -249,10 +238,11 @@ function open(ndc: Library, message: Open): void {
 		session.start(message.offer)
 	} catch (error) {
 		const session = sessions.get(message.session)
-		if (session) session.close(wordsOf(error), true)
+		const reason = shortened(wordsOf(error))
+		if (session) session.close(reason, true)
 		else {
 			connection.close()
-			send({type: 'closed', session: message.session, reason: wordsOf(error), refused: true, counters: {sent: 0, bytes: 0, dropped: 0, asked: 0, replays: 0}})
+			send({type: 'closed', session: message.session, reason, refused: true, counters: {sent: 0, bytes: 0, dropped: 0, asked: 0, replays: 0}})
 		}
 	}
 }
@@ -270,7 +260,7 @@ async function listen(host: string, wanted: number): Promise<void> {
 		await once(socket, 'close')
 		send({type: 'listening', port})
 	} catch (error) {
-		send({type: 'not-listening', message: wordsOf(error)})
+		send({type: 'not-listening', message: shortened(wordsOf(error))})
 	}
 }
 
@@ -287,11 +277,15 @@ function reportCounts(): void {
 	if (counted.frames + counted.dropped > 0) send({type: 'counted', ...counted})
 }
 
-function onMessage(ndc: Library, message: ToWebRtcWorker): void {
-	if (message.type === 'open') open(ndc, message)
-	else if (message.type === 'close') sessions.get(message.session)?.close('asked for')
-	else if (message.type === 'listen') void listen(message.address, message.port)
-	else shutdown(0)
+function onMessage(message: ToWebRtcWorker): void {
+	switch (message.type) {
+		// Nobody opens a session before this worker is ready.
+		case 'open': if (library) open(library, message); break
+		case 'close': sessions.get(message.session)?.close('asked for'); break
+		case 'listen': void listen(message.address, message.port); break
+		case 'stop': shutdown(0); break
+		default: message satisfies never
+	}
 }
 
 function onPipeMessage(message: OnWebRtcPipe<Buffer>): void {
@@ -317,25 +311,15 @@ const readIntoOne = {
 const framePipe = new Socket({fd: framePipeFd, readable: true, writable: false, ...{onread: readIntoOne}})
 // The server is gone, or it gave this worker up.
 framePipe.on('error', () => { shutdown(1) })
-process.on('disconnect', () => { shutdown(0) })
-process.on('SIGTERM', () => { shutdown(0) })
-// A Ctrl-C reaches the whole process group; the server decides when its workers end.
-process.on('SIGINT', () => undefined)
-for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
-	process.on(event, (error: unknown) => {
-		console.error(error)
-		shutdown(1, 'the WebRTC worker crashed')
-	})
-}
+const send: (message: FromWebRtcWorker) => void = serve(onMessage, shutdown)
 
 try {
 	const ndc = await import('node-datachannel')
 	library = ndc
 	setInterval(reportCounts, countEveryMs)
-	process.on('message', (message: ToWebRtcWorker) => { onMessage(ndc, message) })
 	startThreads(ndc)
 	send({type: 'ready'})
 } catch (error) {
-	send({type: 'unavailable', message: wordsOf(error).split('\n', 1)[0] ?? ''})
-	process.disconnect()
+	// The server ends the process.
+	send({type: 'unavailable', message: shortened(wordsOf(error).split('\n', 1)[0] ?? '')})
 }

@@ -3,7 +3,7 @@ import {SluiceError, wordsOf} from './errors.js'
 import type {Logger} from './log.js'
 import {engineOffer, type EngineAnswer, readEngineAnswer} from './sdp.js'
 import type {Offer} from './sdp-offer.js'
-import type {FrameCounts, FromWebRtcWorker, SessionCounters, ToWebRtcWorker} from './webrtc-messages.js'
+import {type FrameCounts, type FromWebRtcWorker, readFromWebRtcWorker, type SessionCounters, type ToWebRtcWorker} from './webrtc-messages.js'
 import {type OnWebRtcPipe, writeToPipe} from './webrtc-pipe.js'
 import {WebRtcSource} from './webrtc-source.js'
 import {Worker} from './worker.js'
@@ -127,7 +127,7 @@ interface EngineEnd {
 }
 
 interface Opening {
-	resolve: (sdp: string) => void
+	resolve: (answer: EngineAnswer) => void
 	reject: (error: SluiceError) => void
 }
 
@@ -143,38 +143,14 @@ export class WebRtcEngine {
 	#nextSource = 0
 	#queuedBytes = 0
 	#failure: {reason: string; unavailable: boolean} | undefined
+	#port: number
 	#onCounted: (counts: FrameCounts) => void
 
 	constructor({path, host, port, onCounted, log}: WebRtcOptions) {
+		this.#port = port
 		this.#onCounted = onCounted
-		this.#worker = new Worker(path, log)
+		this.#worker = new Worker(path, log, readFromWebRtcWorker)
 		const worker = this.#worker
-		this.#listening = new Promise((resolve, reject) => {
-			let timer: NodeJS.Timeout | undefined
-			worker.onMessage = message => {
-				if (message.type === 'listening') {
-					clearTimeout(timer)
-					log.info({worker: worker.pid, port: message.port}, 'WebRTC listens')
-					resolve(message.port)
-				} else if (message.type === 'not-listening') this.#fail(`UDP port ${port} cannot be had: ${message.message}`)
-				else if (message.type === 'unavailable') this.#fail(message.message, true)
-				else if (message.type === 'counted') onCounted(message)
-				else this.#onMessage(message)
-			}
-			worker.ready.then(
-				() => {
-					worker.send({type: 'listen', address: host, port})
-					timer = setTimeout(() => { this.#fail('the worker did not listen in time') }, listenTimeoutMs)
-				},
-				(error: unknown) => { this.#fail(wordsOf(error)) }
-			)
-			void worker.exited.then(() => {
-				clearTimeout(timer)
-				reject(this.#error())
-			})
-		})
-		// Whoever opens a session hears of it.
-		this.#listening.catch(() => undefined)
 		this.ended = worker.exited.then(({code, signal, expected, reason}) => {
 			// A failure ends the worker by the same close() as a stop does.
 			const asked = expected && !this.#failure
@@ -185,6 +161,34 @@ export class WebRtcEngine {
 			this.#peers.clear()
 			return {expected: asked, ...this.#failure}
 		})
+		this.#listening = new Promise((resolve, reject) => {
+			let timer: NodeJS.Timeout | undefined
+			let listens = false
+			worker.onMessage = message => {
+				if (message.type !== 'listening') {
+					this.#onMessage(message)
+					return
+				}
+				if (listens) throw new Error('it listens twice')
+				listens = true
+				clearTimeout(timer)
+				log.info({worker: worker.pid, port: message.port}, 'WebRTC listens')
+				resolve(message.port)
+			}
+			worker.ready.then(
+				() => {
+					worker.send({type: 'listen', address: host, port})
+					timer = setTimeout(() => { this.#fail('the worker did not listen in time') }, listenTimeoutMs)
+				},
+				(error: unknown) => { this.#fail(wordsOf(error)) }
+			)
+			void this.ended.then(() => {
+				clearTimeout(timer)
+				reject(this.#error())
+			})
+		})
+		// Whoever opens a session hears of it.
+		this.#listening.catch(() => undefined)
 	}
 
 	/**
@@ -217,7 +221,7 @@ export class WebRtcEngine {
 		signal.throwIfAborted()
 		const {mid, payloadType, fmtp, playoutDelayId} = offer
 		const ssrc = randomInt(1, 2 ** 32)
-		const sdp = await new Promise<string>((resolve, reject) => {
+		const answer = await new Promise<EngineAnswer>((resolve, reject) => {
 			const timer = setTimeout(() => {
 				this.#fail('the worker did not answer')
 				this.#worker.kill()
@@ -228,17 +232,17 @@ export class WebRtcEngine {
 				act()
 			}
 			this.#peers.set(session, listener)
-			this.#opening.set(session, {resolve: answer => { settle(() => { resolve(answer) }) }, reject: error => {
+			this.#opening.set(session, {resolve: given => { settle(() => { resolve(given) }) }, reject: error => {
 				settle(() => {
 					this.#peers.delete(session)
 					reject(error)
 				})
 			}})
-			const sent = this.#worker.send({type: 'open', session, source: source.id, offer: engineOffer(offer), mid, payloadType, fmtp, ssrc, playoutDelayId})
+			const sent = this.#worker.send({type: 'open', session, source: source.id, offer: engineOffer(offer), mid, payloadType, fmtp, ssrc, ...(playoutDelayId !== undefined && {playoutDelayId})})
 			if (!sent) this.#opening.get(session)?.reject(this.#error())
 		})
 		return {
-			answer: readEngineAnswer(sdp),
+			answer,
 			port,
 			ssrc,
 			close: () => { this.#worker.send({type: 'close', session}) }
@@ -250,16 +254,25 @@ export class WebRtcEngine {
 	}
 
 	#onMessage(message: FromWebRtcWorker): void {
-		if (message.type === 'answer') this.#opening.get(message.session)?.resolve(message.sdp)
-		else if (message.type === 'key-frame-wanted') [...this.#sources.values()].find(({id}) => id === message.source)?.requestKeyFrame()
-		else if (message.type === 'connected') this.#peers.get(message.session)?.onConnected()
-		else if (message.type === 'closed') {
-			const {refused, reason} = message
-			this.#opening.get(message.session)?.reject(refused ? new SluiceError('bad_request', `the offer was refused: ${reason}`) : new SluiceError('webrtc_failed', reason))
-			const listener = this.#peers.get(message.session)
-			this.#peers.delete(message.session)
-			listener?.onClosed(message.reason, message.counters)
+		switch (message.type) {
+			case 'unavailable': this.#fail(message.message, true); break
+			case 'not-listening': this.#fail(`UDP port ${this.#port} cannot be had: ${message.message}`); break
+			case 'answer': this.#opening.get(message.session)?.resolve(answerOf(message.sdp)); break
+			case 'connected': this.#peers.get(message.session)?.onConnected(); break
+			case 'closed': this.#onClosed(message); break
+			case 'counted': this.#onCounted(message); break
+			case 'key-frame-wanted': [...this.#sources.values()].find(({id}) => id === message.source)?.requestKeyFrame(); break
+			case 'ready':
+			case 'listening': break
+			default: message satisfies never
 		}
+	}
+
+	#onClosed({session, refused, reason, counters}: Extract<FromWebRtcWorker, {type: 'closed'}>): void {
+		this.#opening.get(session)?.reject(refused ? new SluiceError('bad_request', `the offer was refused: ${reason}`) : new SluiceError('webrtc_failed', reason))
+		const listener = this.#peers.get(session)
+		this.#peers.delete(session)
+		listener?.onClosed(reason, counters)
 	}
 
 	#sendFrame(frame: Extract<OnWebRtcPipe, {type: 'frame'}>): boolean {
@@ -289,5 +302,14 @@ export class WebRtcEngine {
 	#error(): SluiceError {
 		const {reason, unavailable} = this.#failure ?? {reason: 'the WebRTC worker has ended', unavailable: false}
 		return new SluiceError(unavailable ? 'webrtc_unavailable' : 'webrtc_failed', reason)
+	}
+}
+
+/** @throws Error which does not blame the viewer, as one of its own SDP would */
+function answerOf(sdp: string): EngineAnswer {
+	try {
+		return readEngineAnswer(sdp)
+	} catch (error) {
+		throw new Error(`the answer is not one: ${wordsOf(error)}`, {cause: error})
 	}
 }

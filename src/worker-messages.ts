@@ -1,4 +1,5 @@
-/** What the server and a pipeline worker say to each other, over Node's IPC channel; frames come on a pipe, see frame-reader.ts. */
+/** What the server and a pipeline worker say to each other, see worker-channel.ts; frames come on a pipe, see frame-reader.ts. */
+import {anyOf, count, messageReader, oneOf, optional, shape, text, truth} from './shape.js'
 
 /** The worker's file descriptor of the pipe for frames. */
 export const framePipeFd = 3
@@ -30,18 +31,20 @@ export type FromWorker =
 	/** GStreamer's parser refused the launch text, or a named element is missing from it. */
 	| {type: 'unparsable'; message: string}
 	/** The answer to `examine`: the parser's own words where it refused the text, else what it made of it. */
-	| ({type: 'examined'} & Examined)
+	| {type: 'examined'; examined: Examined}
 	/** What the camera sends, by its name in RTP: H264, H265, JPEG. */
 	| {type: 'codec'; codec: string}
 	/** A message of the pipeline's bus that says how the pipeline fares. */
 	| {type: 'bus'; message: BusMessage}
 
 /** What GStreamer made of a launch text. */
-export type Examined = {error: string} | {
+export type Examined = {error: string} | Built
+
+export interface Built {
 	/** Whether an element is named "src". */
 	src: boolean
-	/** Of the appsink named "sink"; undefined where there is none. */
-	sink: SinkSettings | undefined
+	/** Of the appsink named "sink"; missing where there is none. */
+	sink?: SinkSettings
 }
 
 /** An appsink's properties that decide whether frames may wait in it. */
@@ -63,3 +66,25 @@ export interface BusMessage {
 	/** The camera's RTSP status, where it answered with one. */
 	rtspStatus?: number
 }
+
+/** @throws Error where it is no message of a pipeline worker's */
+export const readFromWorker = messageReader<FromWorker>({
+	ready: {},
+	unparsable: {message: text},
+	examined: {
+		examined: anyOf(
+			shape<{error: string}>({error: text}),
+			shape<Built>({src: truth, sink: optional(shape<SinkSettings>({maxBuffers: count, drop: truth}))})
+		)
+	},
+	codec: {codec: text},
+	bus: {
+		message: shape<BusMessage>({
+			kind: oneOf('error', 'warning', 'eos', 'missing-plugin', 'rtsp-timeout'),
+			element: text,
+			message: optional(text),
+			debug: optional(text),
+			rtspStatus: optional(count)
+		})
+	}
+})

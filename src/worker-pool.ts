@@ -1,5 +1,6 @@
 import {SluiceError} from './errors.js'
 import type {Logger} from './log.js'
+import {readFromWorker} from './worker-messages.js'
 import {Worker} from './worker.js'
 
 /** A new spare starts only this long after the last was taken: its start would slow down the first frame. */
@@ -54,7 +55,7 @@ export class WorkerPool {
 		const {path, maxPipelines, log} = this.#options
 		if (this.#closed) throw new SluiceError('shutting_down', 'the server is shutting down')
 		if (this.#running.size >= maxPipelines) throw new SluiceError('over_capacity', `${maxPipelines} pipelines run already; --max-pipelines allows no more`)
-		const worker = this.#spare ?? new Worker(path, log)
+		const worker = this.#spare ?? new Worker(path, log, readFromWorker)
 		this.#spare = undefined
 		this.#running.add(worker)
 		void worker.exited.then(() => this.#running.delete(worker))
@@ -71,7 +72,7 @@ export class WorkerPool {
 
 	#spawnSpare(): Worker {
 		const {path, log} = this.#options
-		const spare = new Worker(path, log)
+		const spare = new Worker(path, log, readFromWorker)
 		this.#spare = spare
 		spare.ready.then(() => { this.#failures = 0 }, async (error: unknown) => {
 			// One that was taken and closed before it was ready did not fail.
@@ -94,7 +95,7 @@ export class WorkerPool {
 			try {
 				this.#spawnSpare()
 			} catch (error) {
-				// Some reasons fork() tells by an event, others, as no memory, it throws.
+				// Some reasons spawn() tells by an event, others, as no memory, it throws.
 				this.#options.log.error({reason: String(error)}, 'spare worker failed')
 				this.#refillLater(Math.min(maxRespawnDelayMs, refillDelayMs * 2 ** this.#failures++))
 			}

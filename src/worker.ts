@@ -1,10 +1,12 @@
-import {type ChildProcess, fork} from 'node:child_process'
+import {type ChildProcess, spawn} from 'node:child_process'
 import process from 'node:process'
 import type {Duplex, Readable, Writable} from 'node:stream'
+import {fileURLToPath} from 'node:url'
 import {wordsOf} from './errors.js'
 import type {Logger} from './log.js'
 import {RateLimit} from './rate-limit.js'
 import {Watchdog} from './watchdog.js'
+import {channelFd, channelReader, writeMessage} from './worker-channel.js'
 import {framePipeFd, type FromWorker, type ToWorker} from './worker-messages.js'
 
 /** Stopping is a message, then SIGTERM, then SIGKILL: milliseconds after close() was called. */
@@ -15,8 +17,10 @@ const maxLineLength = 2000
 /** Of a line whose end has not come. */
 const maxUnfinishedLength = 64 * 1024
 const maxLinesPerSecond = 20
-/** A process that the worker has started may hold its pipe open. */
-const lastFramesTimeoutMs = 100
+/** A process that the worker has started may hold its pipes open. */
+const lastWordsTimeoutMs = 100
+/** A worker that ends closes its channel some milliseconds before. */
+const deafTimeoutMs = 1000
 /** glibc would give each picture's memory back and take it anew, page by page, for as long as a fifth of an image's encoding. Others do not know these. */
 const mallocSettings = {MALLOC_MMAP_THRESHOLD_: String(32 * 1024 * 1024), MALLOC_TRIM_THRESHOLD_: String(32 * 1024 * 1024)}
 /** One for all workers of this process. */
@@ -28,7 +32,7 @@ export interface WorkerExit {
 	signal: NodeJS.Signals | null
 	/** True where close() asked for it; false where the worker died by itself. */
 	expected: boolean
-	/** Where the server knows more: why there was no process at all, or what the worker sent that cannot be taken. */
+	/** Where the server knows more: why there was no process at all, or why it ended the worker by itself. */
 	reason?: string
 }
 
@@ -48,19 +52,23 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 	redact = (text: string): string => text
 	#child: ChildProcess
 	#framePipe: Duplex | undefined
+	#channel: Duplex | undefined
 	#log: Logger
 	#lastLine = ''
 	#closing = false
-	#misbehaviour: string | undefined
+	/** Why the server has ended it by itself. */
+	#givenUp: string | undefined
+	#becomeReady: () => void = () => undefined
 
-	/** @param path the program of the worker */
-	constructor(path: string | URL, log: Logger) {
-		this.#child = fork(path, {
-			serialization: 'advanced',
-			// In the place of the server's own flags, an inspector's port for one.
-			execArgv: [],
-			// The fourth is framePipeFd.
-			stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'ipc'],
+	/**
+	 * @param path the program of the worker
+	 * @param read returns a message as it is; throws an Error where it is none of such a worker's
+	 */
+	constructor(path: string | URL, log: Logger, read: (message: unknown) => From) {
+		// Without the server's own flags, an inspector's port for one.
+		this.#child = spawn(process.execPath, [path instanceof URL ? fileURLToPath(path) : path], {
+			// The fourth is framePipeFd, the fifth channelFd.
+			stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
 			// camera-failure.ts reads GStreamer's messages, which are translated otherwise.
 			env: {...mallocSettings, ...process.env, LC_ALL: 'C', LANGUAGE: 'C', GST_DEBUG_NO_COLOR: '1'}
 		})
@@ -72,20 +80,31 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 		this.ready.catch(() => undefined)
 		if (this.#child.stderr) this.#logLines(this.#child.stderr)
 		// There are no pipes where there is no process.
-		if (this.#child.pid !== undefined) this.#framePipe = this.#child.stdio[framePipeFd] as Duplex
-		if (this.#framePipe) this.#watchFramePipe(this.#framePipe)
+		if (this.pid === undefined) return
+		this.#framePipe = this.#child.stdio[framePipeFd] as Duplex
+		this.#watchFramePipe(this.#framePipe)
+		this.#channel = this.#child.stdio[channelFd] as Duplex
+		this.#watchChannel(this.#channel, read)
 	}
 
 	get pid(): number | undefined {
 		return this.#child.pid
 	}
 
-	/** @returns false where the worker is gone already, which `exited` tells too */
+	/**
+	 * Ends the worker where it cannot be told: it has read nothing for long, or the message is too long.
+	 * @returns false where the worker is gone already or ends now, which `exited` tells too
+	 */
 	send(message: To | {type: 'stop'}): boolean {
-		if (!this.#child.connected) return false
-		// The callback takes the error that would be thrown as an event otherwise; the exit says what happened.
-		this.#child.send(message, () => undefined)
-		return true
+		const channel = this.#channel
+		if (channel?.writable !== true) return false
+		try {
+			writeMessage(channel, message)
+			return true
+		} catch (error) {
+			this.#giveUp(error, `the worker cannot be told anything: ${wordsOf(error)}`)
+			return false
+		}
 	}
 
 	/** Where frames for the worker can be written; undefined where it is gone already, which `exited` tells too. */
@@ -114,31 +133,22 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 		this.onMessage = undefined
 		this.onFrameBytes = undefined
 		this.#child.kill('SIGKILL')
+		this.#framePipe?.destroy()
+		this.#channel?.destroy()
 	}
 
 	async #watchExit(): Promise<WorkerExit> {
 		return new Promise(resolve => {
 			this.#child.once('exit', (code, signal) => {
-				const exit = {code, signal, expected: this.#closing, ...(this.#misbehaviour !== undefined && {reason: this.#misbehaviour})}
-				void this.#lastFrames().then(() => { resolve(exit) })
+				const expected = this.#closing
+				void Promise.all([closed(this.#framePipe), closed(this.#channel)]).then(() => {
+					resolve({code, signal, expected, ...(this.#givenUp !== undefined && {reason: this.#givenUp})})
+				})
 			})
 			// The process could not be spawned: no exit follows.
 			this.#child.once('error', error => {
 				this.#lastLine = error.message
 				if (this.pid === undefined) resolve({code: null, signal: null, expected: this.#closing, reason: `the worker could not be started: ${error.message}`})
-			})
-		})
-	}
-
-	/** What the process wrote before it ended comes before the news of its end. */
-	async #lastFrames(): Promise<void> {
-		const pipe = this.#framePipe
-		if (!pipe || pipe.destroyed) return
-		await new Promise<void>(resolve => {
-			const timer = setTimeout(resolve, lastFramesTimeoutMs)
-			pipe.once('close', () => {
-				clearTimeout(timer)
-				resolve()
 			})
 		})
 	}
@@ -161,15 +171,13 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 				reject(new Error(`the worker was not ready after ${readyTimeoutMs / 1000} s`))
 				this.kill()
 			}, readyTimeoutMs)
-			this.#child.on('message', (message: From) => {
-				if (message.type === 'ready') {
-					clearTimeout(timer)
-					resolve()
-				} else this.#deliver(() => this.onMessage?.(message))
-			})
+			this.#becomeReady = () => {
+				clearTimeout(timer)
+				resolve()
+			}
 			void Promise.all([this.exited, lastWords]).then(([{code, signal}]) => {
 				clearTimeout(timer)
-				reject(new Error(`the worker ended before it was ready (${signal ?? `exit code ${code ?? 'none'}`}): ${this.#lastLine}`))
+				reject(new Error(this.#givenUp ?? `the worker ended before it was ready (${signal ?? `exit code ${code ?? 'none'}`}): ${this.#lastLine}`))
 			})
 		})
 	}
@@ -177,23 +185,51 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 	/** Read to its end, whoever listens, for a pipeline that cannot write holds up its own end. */
 	#watchFramePipe(pipe: Duplex): void {
 		pipe.on('data', (chunk: Buffer) => {
-			if (!this.#deliver(() => this.onFrameBytes?.(chunk))) pipe.destroy()
+			this.#deliver(() => this.onFrameBytes?.(chunk))
 		})
 		// Its end is the worker's, which the exit tells.
 		pipe.on('error', () => undefined)
 	}
 
+	#watchChannel(channel: Duplex, read: (message: unknown) => From): void {
+		const reader = channelReader(raw => {
+			const message = read(raw)
+			if (message.type === 'ready') this.#becomeReady()
+			else this.onMessage?.(message)
+		})
+		channel.on('data', (chunk: Buffer) => {
+			this.#deliver(() => { reader.read(chunk) })
+		})
+		channel.on('error', () => undefined)
+		channel.once('close', () => {
+			if (reader.midway) this.#misbehaves(new Error('its last message is cut short'))
+			const timer = setTimeout(() => { this.#misbehaves(new Error('it has closed its channel')) }, deafTimeoutMs)
+			void this.exited.then(() => { clearTimeout(timer) })
+		})
+	}
+
 	/** A worker that a camera has taken over may send anything. Where that cannot be taken, the worker ends, and nothing else. */
-	#deliver(act: () => void): boolean {
+	#deliver(act: () => void): void {
 		try {
 			act()
-			return true
 		} catch (error) {
-			this.#log.error({err: error}, 'worker misbehaves')
-			this.#misbehaviour = wordsOf(error)
-			this.kill()
-			return false
+			this.#misbehaves(error)
 		}
+	}
+
+	#misbehaves(error: unknown): void {
+		this.#giveUp(error, `the worker misbehaves: ${wordsOf(error)}`)
+	}
+
+	/** The first reason wins. Whom close() or kill() ends owes nobody a whole message. */
+	#giveUp(error: unknown, reason: string): void {
+		if (this.#closing || this.#child.killed) {
+			this.kill()
+			return
+		}
+		this.#givenUp = reason
+		this.#log.error({err: error, reason}, 'worker given up')
+		this.kill()
 	}
 
 	/** Logs what the worker writes to standard error, line by line, and only so much of it. */
@@ -221,4 +257,16 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 		})
 		stderr.once('end', () => { onLine(rest) })
 	}
+}
+
+/** What the process wrote before it ended comes before the news of its end. */
+async function closed(pipe: Duplex | undefined): Promise<void> {
+	if (!pipe || pipe.destroyed) return
+	await new Promise<void>(resolve => {
+		const timer = setTimeout(resolve, lastWordsTimeoutMs)
+		pipe.once('close', () => {
+			clearTimeout(timer)
+			resolve()
+		})
+	})
 }

@@ -45,6 +45,7 @@ for (const [name, text, ...findings] of [
 	['link', `rtspsrc name=src\n! audioconvert ! jpegenc\n${sink}`, /^2:18: could not link audioconvert0 to jpegenc0/],
 	['large', 'x'.repeat(1_000_000), 'the file has 1000000 bytes; at most 65536 are taken'],
 	['long', `rtspsrc name=src ! ${'x'.repeat(60_000)}\n${sink}`, /^1:20: no element "x{280,}…$/],
+	['lines', `rtspsrc name=src ! decodebin ! jpegenc\n${'\n'.repeat(31_000)}${sink}`, /^1:1: the launch text has 62\d{3} bytes as JSON; at most 60416 are taken$/],
 	['latin', Buffer.from([0x23, 0xe4]), 'the file is not UTF-8'],
 	['empty', '# @title Nothing\n', '1:1: no element is named "src"', '1:1: no appsink is named "sink"'],
 	[

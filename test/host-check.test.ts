@@ -3,6 +3,7 @@ import test from 'ava'
 import {HostChecker} from '../dist/host-check.js'
 import {createLog} from '../dist/log.js'
 import {parseTemplate} from '../dist/template.js'
+import {readFromWorker} from '../dist/worker-messages.js'
 import {Worker} from '../dist/worker.js'
 import {childrenOf} from './processes.js'
 import {until} from './viewer.js'
@@ -12,7 +13,7 @@ const template = (element: string) => parseTemplate('own', `camera name=src\n! q
 test.serial('templates share a worker until one crashes it, which is told of that one alone', async t => {
 	const workers: Worker[] = []
 	const checker = new HostChecker(() => {
-		const worker = new Worker('test/workers/examines.mjs', createLog('silent'))
+		const worker = new Worker('test/workers/examines.mjs', createLog('silent'), readFromWorker)
 		workers.push(worker)
 		return worker
 	})
@@ -30,7 +31,7 @@ test.serial('templates share a worker until one crashes it, which is told of tha
 })
 
 test.serial('a worker that does not start says nothing of a template', async t => {
-	const checker = new HostChecker(() => new Worker('test/workers/dies-at-start.mjs', createLog('silent')))
+	const checker = new HostChecker(() => new Worker('test/workers/dies-at-start.mjs', createLog('silent'), readFromWorker))
 	await t.throwsAsync(checker.check(template('fine')), {message: /the worker ended before it was ready .*libgstreamer/})
 	await checker.close()
 })
@@ -41,7 +42,7 @@ const long = parseTemplate('own', `camera name=src ! nosuch ! queue ${'a=1 '.rep
 test.serial('close() waits for a worker that is being replaced as well', async t => {
 	let replaced = false
 	const checker = new HostChecker(() => {
-		const worker = new Worker('test/workers/examines.mjs', createLog('silent'))
+		const worker = new Worker('test/workers/examines.mjs', createLog('silent'), readFromWorker)
 		const close = worker.close.bind(worker)
 		worker.close = async () => {
 			replaced = true
@@ -60,7 +61,7 @@ test.serial('a worker is replaced when it has answered often', async t => {
 	let workers = 0
 	const checker = new HostChecker(() => {
 		workers++
-		return new Worker('test/workers/examines.mjs', createLog('silent'))
+		return new Worker('test/workers/examines.mjs', createLog('silent'), readFromWorker)
 	})
 	t.teardown(async () => checker.close())
 	for (let checks = 0; checks < 3; checks++) t.is((await checker.check(long)).missing.length, 1)

@@ -19,6 +19,20 @@ test('comments go and their lines stay, placeholders are filled, GStreamer\'s ow
 	t.is(fillTemplate(template, query({quality: '7', kind: 'b-2', scale: '1.25'})), '\n\n\n\nsrc q=7 k=b-2 s=1.25\n\n! sink formats={I420,NV12}\n')
 })
 
+test('a launch text that is too long for a worker is refused when it is filled', t => {
+	const refusal = (text: string, values: Record<string, string> = {}) => {
+		const {code, detail} = t.throws(() => fillTemplate(parseTemplate('long', text), query(values)), {instanceOf: SluiceError})
+		return `${code} ${detail}`
+	}
+	const most = 'at most 60416 are taken'
+	// A line break is two bytes of JSON.
+	t.is(refusal(`src${'\n'.repeat(40_000)}! sink`), `template_invalid long.gst: the launch text has 80011 bytes as JSON; ${most}`)
+	const value = 'b'.repeat(40_000)
+	const filled = `# @param {a|${value}} kind=a Which\nsrc {kind} {kind} ! sink`
+	t.is(fillTemplate(parseTemplate('long', filled), query({})), '\nsrc a a ! sink')
+	t.is(refusal(filled, {kind: value}), `template_invalid long.gst: the launch text has 80016 bytes as JSON; ${most}`)
+})
+
 for (const [values, expected] of [
 	[{quality: '0'}, 'quality must be a whole number from 1 to 100, not "0"'],
 	[{quality: '101'}, 'quality must be a whole number from 1 to 100, not "101"'],

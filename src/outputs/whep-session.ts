@@ -57,6 +57,7 @@ export class WhepSession {
 	/** When the answer was given that the viewer has not followed yet. */
 	#answeredMs: number | undefined
 	#answered = false
+	#connected = false
 	#ended = false
 	#resolveClosed: () => void = () => undefined
 	/** Ends the wait of open(). */
@@ -85,6 +86,8 @@ export class WhepSession {
 			const hosts = await addresses()
 			const peer = await engine.open(id, offer, source, {
 				onConnected: () => {
+					if (this.#connected) return
+					this.#connected = true
 					this.#answeredMs = undefined
 					this.#log.info({afterMs: Math.round(performance.now() - this.#openedMs)}, 'WebRTC connected')
 				},

@@ -1,7 +1,8 @@
 // A worker that dies of a signal after its first frame, as with a segmentation fault in a decoder.
+import {onMessage, send} from './channel.mjs'
 import {writeFrame} from './gdp.mjs'
 
-process.on('message', message => {
+onMessage(message => {
 	if (message.type === 'start') writeFrame('picture', {}, () => { process.kill(process.pid, 'SIGSEGV') })
 })
-process.send({type: 'ready'})
+send({type: 'ready'})

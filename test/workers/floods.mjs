@@ -1,11 +1,12 @@
 // A worker that sends frames as fast as the pipe takes them.
+import {onMessage, send} from './channel.mjs'
 import {writeFrame} from './gdp.mjs'
 
 process.on('SIGTERM', () => undefined)
-process.on('message', message => {
+onMessage(message => {
 	if (message.type !== 'start') return
 	const data = Buffer.alloc(100_000)
-	const send = () => { writeFrame(data, {}, error => { if (!error) send() }) }
-	for (let index = 0; index < 10; index++) send()
+	const flood = () => { writeFrame(data, {}, error => { if (!error) flood() }) }
+	for (let index = 0; index < 10; index++) flood()
 })
-process.send({type: 'ready'})
+send({type: 'ready'})

@@ -1,11 +1,12 @@
 // A worker whose thread never comes back after its first frame: it hears neither messages nor signals.
+import {onMessage, send} from './channel.mjs'
 import {writeFrame} from './gdp.mjs'
 
 process.on('SIGTERM', () => undefined)
-process.on('message', message => {
+onMessage(message => {
 	if (message.type !== 'start') return
 	writeFrame('picture', {}, () => {
 		for (;;);
 	})
 })
-process.send({type: 'ready'})
+send({type: 'ready'})

@@ -1,8 +1,9 @@
 // A worker that sends a frame larger than any picture.
+import {onMessage, send} from './channel.mjs'
 import {writeFrame} from './gdp.mjs'
 
-process.on('message', message => {
+onMessage(message => {
 	if (message.type === 'start') writeFrame(Buffer.alloc(70 * 1024 * 1024))
 	else process.exit(0)
 })
-process.send({type: 'ready'})
+send({type: 'ready'})

@@ -1,6 +1,7 @@
 // A worker that follows a script: its launch text is {file, attempts: […]} as JSON. The nth worker of a file follows the nth
 // attempt, the last one being repeated, and notes in the file what happens to it, a JSON object a line.
 import {appendFileSync, existsSync, readFileSync} from 'node:fs'
+import {onMessage, send} from './channel.mjs'
 import {writeCaps, writeFrame} from './gdp.mjs'
 
 const failures = {
@@ -35,15 +36,14 @@ async function play({file, attempts}) {
 	if (end === 'crash') {
 		note('crash')
 		process.kill(process.pid, 'SIGSEGV')
-	} else if (end) process.send({type: 'bus', message: failures[end]})
+	} else if (end) send({type: 'bus', message: failures[end]})
 }
 
 process.on('SIGTERM', () => { if (!deaf) process.exit(0) })
-process.on('disconnect', () => { process.exit(0) })
-process.on('message', message => {
+onMessage(message => {
 	if (message.type === 'start') void play(JSON.parse(message.launch))
 	else if (message.type === 'set') note('set', {property: `${message.element}.${message.property}`, value: message.value})
-	else if (message.type === 'playing' && codec) for (const told of [codec].flat()) process.send({type: 'codec', codec: told})
+	else if (message.type === 'playing' && codec) for (const told of [codec].flat()) send({type: 'codec', codec: told})
 	else if (message.type === 'stop' && !deaf) process.exit(0)
 })
-process.send({type: 'ready'})
+send({type: 'ready'})

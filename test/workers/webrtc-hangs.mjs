@@ -1,6 +1,8 @@
 // A WebRTC worker that listens, answers no offer, and does not stop when it is asked to.
-process.on('message', message => {
-	if (message.type === 'listen') process.send({type: 'listening', port: 9})
+import {onMessage, send} from './channel.mjs'
+
+onMessage(message => {
+	if (message.type === 'listen') send({type: 'listening', port: 9})
 })
 process.on('SIGTERM', () => undefined)
-process.send({type: 'ready'})
+send({type: 'ready'})

@@ -1,4 +1,5 @@
 // A WebRTC worker on a host that node-datachannel has no binary for.
-process.send({type: 'unavailable', message: 'Cannot find module \'@node-datachannel/linux-riscv64\''})
-process.exitCode = 1
-process.disconnect()
+import {onMessage, send} from './channel.mjs'
+
+onMessage(message => { if (message.type === 'stop') process.exit(1) })
+send({type: 'unavailable', message: 'Cannot find module \'@node-datachannel/linux-riscv64\''})
