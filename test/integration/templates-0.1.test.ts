@@ -2,7 +2,7 @@ import test, {type ExecutionContext} from 'ava'
 import {createLog} from '../../dist/log.js'
 import {fillTemplate, listTemplates, type Parameter, readTemplate} from '../../dist/template.js'
 import {Worker} from '../../dist/worker.js'
-import type {Examined} from '../../dist/worker-messages.js'
+import {type Examined, readFromWorker} from '../../dist/worker-messages.js'
 import {cameraFlags} from '../browser.js'
 import {jpegSize} from '../jpeg.js'
 import {startCamera, startSluice} from '../processes.js'
@@ -41,12 +41,12 @@ function extremes(parameter: Parameter): readonly string[] {
 /** Asks GStreamer, in one worker, about one launch text after the other. */
 async function examiner(t: ExecutionContext): Promise<(launch: string) => Promise<Examined>> {
 	const program = new URL('../../dist/pipeline-worker.js', import.meta.url)
-	const worker = new Worker(program, createLog('silent'))
+	const worker = new Worker(program, createLog('silent'), readFromWorker)
 	t.teardown(async () => worker.close())
 	await worker.ready
 	return async launch => new Promise((resolve, reject) => {
 		worker.onMessage = message => {
-			if (message.type === 'examined') resolve(message)
+			if (message.type === 'examined') resolve(message.examined)
 		}
 		void worker.exited.then(() => { reject(new Error('the worker ended')) })
 		worker.send({type: 'examine', launch})
