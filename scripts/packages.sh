@@ -240,6 +240,7 @@ switch_off_services() {
   for service in nginx haproxy motion janus; do
     [[ " $* " == *" $service "* ]] || continue
     root service "$service" stop || true
-    if [ -d /run/systemd/system ]; then root systemctl disable "$service" || true; else root update-rc.d "$service" disable || true; fi
+    # systemctl does this where systemd does not run, too.
+    if can_run systemctl; then root systemctl disable "$service" || true; else root update-rc.d "$service" disable || true; fi
   done
 }
