@@ -98,6 +98,8 @@ static_dir = "$cache/storage/libpod"
 tmp_dir = "$run/libpod"
 CONF
 export CONTAINERS_STORAGE_CONF=$temporary/storage.conf CONTAINERS_CONF=$temporary/containers.conf
+# Podman 5 says at each call that it will give up the first version of cgroups, which not every machine can leave.
+export PODMAN_IGNORE_CGROUPSV1_WARNING=1
 
 server=sluice-test-server
 camera=sluice-test-camera
@@ -151,15 +153,15 @@ esac
 
 if ! buildah inspect --type image "$debian_image" >/dev/null 2>&1; then
   say "making a base image of Debian's packages"
-  # This machine's own sources are those that it can reach, and have the other release too. The excludes are those of Debian's
-  # slim images.
+  # This machine's own sources are those that it can reach, and have the other release too. The options of dpkg are those
+  # of Debian's slim images.
   for sources in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list /etc/apt/sources.list.d/*.{sources,list} none; do
     ! grep -qs "^[^#]*$own_suite" "$sources" || break
   done
   [ "$sources" != none ] || die "no file in /etc/apt names the sources of $own_suite"
   sed "s/\b$own_suite\b/$suite/g" "$sources" >"$temporary/base.${sources##*.}"
   mmdebstrap --mode=root --variant=minbase --include=ca-certificates --aptopt='Acquire::Check-Valid-Until "false"' \
-    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     "$suite" "$temporary/base.tar" "$temporary/base.${sources##*.}" </dev/null >"$log" 2>&1 9<&- || { tail -n 20 "$log" >&2; die "mmdebstrap failed"; }
   podman import --change 'CMD ["bash"]' "$temporary/base.tar" "$debian_image" >"$log" 2>&1 9<&- || { tail -n 20 "$log" >&2; die "podman import failed"; }
