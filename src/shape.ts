@@ -8,15 +8,20 @@ interface Optional<T> {
 }
 
 /** A check for each field of a type; those that may be missing are marked as such. */
-type Fields<T> = {[Name in keyof T]-?: object extends Pick<T, Name> ? Optional<Required<T>[Name]> : Check<T[Name]>}
+type Fields<T> = {
+	[Name in keyof T]-?: object extends Pick<T, Name> ? Optional<Required<T>[Name]> : Check<T[Name]>
+}
 
 /** The fields of each kind of message, beside `type`. */
-type Kinds<Message extends {type: string}> = {[Type in Message['type']]: Fields<Omit<Extract<Message, {type: Type}>, 'type'>>}
+type Kinds<Message extends {type: string}> = {
+	[Type in Message['type']]: Fields<Omit<Extract<Message, {type: Type}>, 'type'>>
+}
 
 export const text: Check<string> = value => typeof value === 'string'
 export const truth: Check<boolean> = value => typeof value === 'boolean'
 /** How many, and other numbers that are whole and not negative. */
-export const count: Check<number> = (value): value is number => Number.isSafeInteger(value) && Number(value) >= 0
+export const count: Check<number> = (value): value is number =>
+	Number.isSafeInteger(value) && Number(value) >= 0
 
 export function oneOf<const Text extends string>(...texts: readonly Text[]): Check<Text> {
 	return (value): value is Text => texts.some(known => known === value)
@@ -37,9 +42,11 @@ export function shape<T>(fields: Fields<T>): Check<T> {
 
 /**
  * @param kinds what messages there are
- * @returns a function that returns what it is given, where that is one of them, and throws an Error otherwise
+ * @returns a function that returns what it is given where that is one of them; else it throws an Error
  */
-export function messageReader<Message extends {type: string}>(kinds: Kinds<Message>): (value: unknown) => Message {
+export function messageReader<Message extends {type: string}>(
+	kinds: Kinds<Message>
+): (value: unknown) => Message {
 	const known = new Map(Object.entries<object>(kinds))
 	return value => {
 		if (!isObject(value)) throw new Error('a message is no object')
@@ -64,7 +71,8 @@ function wrongField(value: Record<string, unknown>, fields: object): string | un
 			if ('optional' in check) continue
 			return `it lacks ${name}`
 		}
-		if (!('optional' in check ? check.optional : check)(value[name])) return `${name} is of another type`
+		const isRight = 'optional' in check ? check.optional : check
+		if (!isRight(value[name])) return `${name} is of another type`
 	}
 	return Object.keys(value).some(name => !checks.has(name)) ? 'it has another field' : undefined
 }

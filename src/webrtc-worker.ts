@@ -50,10 +50,11 @@ let bindAddress: string | undefined
 let port = 0
 let stopping = false
 
-function shutdown(exitCode: number, reason = exitCode === 0 ? 'the server is shutting down' : 'the WebRTC worker crashed'): void {
+function shutdown(exitCode: number, why?: string): void {
 	if (stopping) return
 	stopping = true
 	killSoon()
+	const reason = why ?? (exitCode === 0 ? 'the server is shutting down' : 'the WebRTC worker crashed')
 	for (const session of sessions.values()) session.close(reason)
 	try {
 		library?.cleanup()

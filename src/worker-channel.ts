@@ -1,8 +1,9 @@
 /**
- * The channel between server and worker, a socket of its own beside the pipe for frames. A message is its length and JSON.
+ * The channel between server and worker, a socket of its own beside the pipe for frames. A message is
+ * its length and JSON.
  *
- * Node's own channel (child_process.fork) is none for a process that may be taken over: a few bytes that are no message of
- * Node's end the process that reads them, and a message may have any length.
+ * Node's own channel (child_process.fork) is not for a process that may be taken over: a few bytes that
+ * are no message of Node's end the process that reads them, and a message may have any length.
  */
 import {Buffer} from 'node:buffer'
 import type {Writable} from 'node:stream'
@@ -14,7 +15,7 @@ export const channelFd = 4
 export const maxMessageBytes = 64 * 1024
 /** So many may wait until the other side reads; who has them waiting gives up the other side. */
 const maxWaitingBytes = 256 * 1024
-/** What a worker may say at once, and in each second from then on: beyond it the worker is broken. */
+/** What may come at once, and in each second from then on: beyond it the other side is broken. */
 const maxBytesAtOnce = 4 * 1024 * 1024
 const maxBytesPerSecond = 2 * 1024 * 1024
 /** What even the smallest message counts as, for the work with it. */
@@ -26,11 +27,14 @@ const utf8 = new TextDecoder('utf-8', {fatal: true})
 /** @throws Error where the message is too long, and where the other side has not read for long */
 export function writeMessage(channel: Writable, message: object): void {
 	const json = Buffer.from(JSON.stringify(message))
-	if (json.byteLength > maxMessageBytes) throw new Error(`a message of ${json.byteLength} bytes, where ${maxMessageBytes} are taken`)
-	if (channel.writableLength > maxWaitingBytes) throw new Error(`${channel.writableLength} bytes wait in the channel, and nobody reads them`)
+	const {byteLength: bytes} = json
+	if (bytes > maxMessageBytes) throw new Error(`a message of ${bytes} bytes, where ${maxMessageBytes} are taken`)
+	const {writableLength: waiting} = channel
+	if (waiting > maxWaitingBytes) throw new Error(`${waiting} bytes wait in the channel, and nobody reads them`)
 	const header = Buffer.alloc(headerBytes)
-	header.writeUInt32LE(json.byteLength)
-	// Where the other side has gone, the channel's end tells; the callback takes the error that would be thrown otherwise.
+	header.writeUInt32LE(bytes)
+	// The callback takes the error that would be thrown otherwise: where the other side has gone, the
+	// channel's end tells.
 	channel.write(Buffer.concat([header, json]), () => undefined)
 }
 
@@ -44,7 +48,9 @@ export function channelReader(onMessage: (message: unknown) => void): PacketRead
 		headerBytes,
 		bytesBehind: header => {
 			const bytes = header.readUInt32LE()
-			if (bytes === 0 || bytes > maxMessageBytes) throw new Error(`a message of ${bytes} bytes, where 1 to ${maxMessageBytes} are taken`)
+			if (bytes === 0 || bytes > maxMessageBytes) {
+				throw new Error(`a message of ${bytes} bytes, where 1 to ${maxMessageBytes} are taken`)
+			}
 			if (!budget.take(bytes + overheadBytes)) throw new Error('too many messages came')
 			return bytes
 		},

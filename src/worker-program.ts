@@ -14,7 +14,10 @@ const maxTextLength = 2000
  * @param shutdown ends the process, and does nothing where it ends already
  * @returns how to tell the server something; where that takes nothing any more, the process ends
  */
-export function serve(onMessage: (message: never) => void, shutdown: (exitCode: number) => void): (message: object) => void {
+export function serve(
+	onMessage: (message: never) => void,
+	shutdown: (exitCode: number) => void
+): (message: object) => void {
 	const channel = new Socket({fd: channelFd})
 	// What the server says is as its types are.
 	const reader = channelReader(message => { onMessage(message as never) })
@@ -50,8 +53,8 @@ export function shortened(text: string): string {
 }
 
 /**
- * The same of a text that may hold secrets and tells the reason at its end. It is cut at white space: the server, which takes
- * secrets out, would not know a part of one.
+ * The same of a text that may hold secrets and tells the reason at its end. It is cut at white space:
+ * the server, which takes secrets out, would not know a part of one.
  */
 export function withoutMiddle(text: string): string {
 	if (text.length <= maxTextLength) return text

@@ -203,7 +203,9 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 		channel.on('error', () => undefined)
 		channel.once('close', () => {
 			if (reader.midway) this.#misbehaves(new Error('its last message is cut short'))
-			const timer = setTimeout(() => { this.#misbehaves(new Error('it has closed its channel')) }, deafTimeoutMs)
+			const timer = setTimeout(() => {
+				this.#misbehaves(new Error('it has closed its channel'))
+			}, deafTimeoutMs)
 			void this.exited.then(() => { clearTimeout(timer) })
 		})
 	}

@@ -69,7 +69,8 @@ async function startScript(): Promise<{file: string; script: Script}> {
 
 /** Follows how much a process's memory grows, at its peak. */
 function watchMemory(pid: number): () => number {
-	const megabytes = (name: string) => Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1000
+	const status = () => readFileSync(`/proc/${pid}/status`, 'utf8')
+	const megabytes = (name: string) => Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status())?.[1]) / 1000
 	// Sets the peak back to what there is now, proc(5).
 	writeFileSync(`/proc/${pid}/clear_refs`, '5')
 	const before = megabytes('VmRSS')
@@ -84,7 +85,8 @@ interface Misbehaving extends Program {
 /** The real server, in a process of its own, whose pipeline or WebRTC workers misbehave. */
 async function startServer(t: ExecutionContext, programs: readonly [string, string], flags: string[] = []): Promise<Misbehaving> {
 	const {file, script} = await startScript()
-	const program = startProgram(t, process.execPath, ['dist-test/server-with-workers.js', ...programs, ...flags], {stream: 'stderr', env: {MISBEHAVIOUR_FILE: file}})
+	const args = ['dist-test/server-with-workers.js', ...programs, ...flags]
+	const program = startProgram(t, process.execPath, args, {stream: 'stderr', env: {MISBEHAVIOUR_FILE: file}})
 	const {port} = await program.line(line => line['msg'] === 'listening')
 	return {...program, port: Number(port), script}
 }
@@ -138,17 +140,20 @@ for (const [at, moment] of [['begin', 'before it is ready'], ['listen', 'when it
 		t.timeout(240_000)
 		const {file, script} = await startScript()
 		process.env['MISBEHAVIOUR_FILE'] = file
-		for (const [act, reason] of [...webrtcActs, ...(at === 'open' ? [['no answer', /the answer is not one/] as const] : [])]) {
+		const answers: typeof acts = at === 'open' ? [['no answer', /the answer is not one/]] : []
+		for (const [act, reason] of [...webrtcActs, ...answers]) {
 			script(at, act)
-			const webrtc = new WebRtc({path: worker, host: '127.0.0.1', port: 0, onCounted: () => undefined, log: createLog('silent')})
+			const log = createLog('silent')
+			const webrtc = new WebRtc({path: worker, host: '127.0.0.1', port: 0, onCounted: () => undefined, log})
 			t.teardown(async () => webrtc.close())
 			const grown = watchMemory(process.pid)
 			const engine = webrtc.engine()
 			const source = engine.source({requestKeyFrame: () => undefined})
 			source.hold()
-			const closed: string[] = []
-			const listener = {onConnected: () => undefined, onClosed: (why: string) => { closed.push(why) }}
-			const error = await t.throwsAsync(engine.open('session', readOffer(chromiumOffer), source, listener, new AbortController().signal), {instanceOf: SluiceError})
+			const listener = {onConnected: () => undefined, onClosed: () => undefined}
+			const {signal} = new AbortController()
+			const opening = engine.open('session', readOffer(chromiumOffer), source, listener, signal)
+			const error = await t.throwsAsync(opening, {instanceOf: SluiceError})
 			t.is(error.code, 'webrtc_failed', act)
 			t.regex(error.detail, reason, act)
 			t.like(await engine.ended, {expected: false, reason: error.detail})
@@ -163,13 +168,15 @@ for (const [at, moment] of [['begin', 'before it is ready'], ['listen', 'when it
 test.serial('a WebRTC worker that misbehaves costs its viewers, who are told, and no stream', async t => {
 	const camera = await startCamera(t, ['--width', '320', '--height', '180'])
 	const url = (address: string) => `${address}?${new URLSearchParams({rtsp_url: camera.url('/h264')}).toString()}`
-	for (const [act, reason] of webrtcActs.filter(([name]) => ['raw bytes', '300 MB', 'null', 'flood of counts'].includes(name))) {
+	const few = webrtcActs.filter(([act]) => ['raw bytes', '300 MB', 'null', 'flood of counts'].includes(act))
+	for (const [act, reason] of few) {
 		const server = await startServer(t, ['-', worker])
 		const neighbour = view(t, url(`ws://127.0.0.1:${server.port}/ws/stream`))
 		await neighbour.received(1)
 		server.script('open', act)
 		const grown = watchMemory(server.pid)
-		const answer = await fetch(url(`http://127.0.0.1:${server.port}/whep`), {method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: chromiumOffer})
+		const headers = {'Content-Type': 'application/sdp'}
+		const answer = await fetch(url(`http://127.0.0.1:${server.port}/whep`), {method: 'POST', headers, body: chromiumOffer})
 		t.is(answer.status, 503, act)
 		const problem = await answer.json() as Record<string, string>
 		t.is(problem['code'], 'webrtc_failed', act)
@@ -225,10 +232,13 @@ test.serial('a message that is too long ends the worker that it was for, and not
 	t.is(reason, 'the worker cannot be told anything: a message of 80030 bytes, where 65536 are taken')
 })
 
-test.serial('a real worker cuts what GStreamer says where that is too long, and a launch text that is too long is told as such', async t => {
+test.serial('words of GStreamer that are too long are cut, a launch text that is too long is told as such', async t => {
 	const directory = await mkdtemp(path.join(tmpdir(), 'sluice-'))
 	const name = 'x'.repeat(30_000)
-	const template = async (file: string, launch: string) => writeFile(path.join(directory, `${file}.gst`), `# @camera none\nvideotestsrc name=src ! ${launch} ! jpegenc ! appsink name=sink\n`)
+	const template = async (file: string, middle: string) => {
+		const launch = `videotestsrc name=src ! ${middle} ! jpegenc ! appsink name=sink`
+		await writeFile(path.join(directory, `${file}.gst`), `# @camera none\n${launch}\n`)
+	}
 	await template('error', `identity error-after=2 name=${name}`)
 	await template('parser', name)
 	await template('lines', `${'\n'.repeat(31_000)} queue`)
