@@ -7,7 +7,8 @@ white, black, then 32 bits (the monotonic clock in milliseconds, most significan
 8 bits (the exclusive or of the clock's four bytes). White is 1.
 
 On standard output it prints one JSON object a line: first {"event":"ready","port":…}, then what its
-viewers do: connected, play, teardown, closed. It ends when its standard input does, so it never
+viewers do: connected, play, teardown, closed. The mount /jpeg with fault=gap adds a line for each image that
+it spoils: spoilt. It ends when its standard input does, so it never
 outlives the program that started it.
 """
 import argparse
@@ -146,6 +147,8 @@ class JpegPacketizer:
             offset += len(part)
             fragments.append(head + part)
         lost = (0, len(fragments) // 2, len(fragments) - 1)[self.images // 3 % 3] if self.fault == "gap" and self.images % 3 == 0 else None
+        if lost is not None:
+            say("spoilt", image=self.images)
         for index, fragment in enumerate(fragments):
             self.number = (self.number + 1) & 0xFFFF
             if index == lost:

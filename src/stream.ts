@@ -4,14 +4,10 @@ import {KeptGroup} from './kept-group.js'
 import type {Logger} from './log.js'
 import type {Sample} from './frame-reader.js'
 import {Playback, type PlaybackContext} from './playback.js'
+import {Retries} from './retries.js'
 import type {StreamRequest} from './stream-request.js'
 import type {PropertyValue} from './worker-messages.js'
 
-/** Pause before the first retry; each further one doubles it, up to the longest. */
-const firstPauseMs = 500
-const longestPauseMs = 5000
-/** A retry that played for so long counts as sound: the next loss starts with the shortest pause again. */
-const soundAfterMs = 10_000
 /** What is kept of coded video for late viewers, since the last key frame; a longer group is not kept at all. A viewer's place holds it, and a second more. */
 const maxKeptBytes = 6 * 1024 * 1024
 
@@ -77,11 +73,8 @@ export class Stream {
 	#kept = new KeptGroup<Frame>(maxKeptBytes)
 	/** Variants that did not start for this stream. */
 	#failed = new Set<string>()
-	/** When the loss began that is being retried; undefined while the stream is sound. */
-	#lostMs: number | undefined
 	#lastFailure: SluiceError | undefined
-	#playingSinceMs = 0
-	#retries = 0
+	#retries: Retries
 	/** Of the pause before a retry. */
 	#retry: NodeJS.Timeout | undefined
 	/** Ends the retries. */
@@ -91,6 +84,7 @@ export class Stream {
 	/** @throws SluiceError `over_capacity`, `shutting_down` */
 	constructor(options: StreamOptions) {
 		this.#options = options
+		this.#retries = new Retries(options.retryForMs)
 		this.ended = new Promise(resolve => { this.#resolveEnded = resolve })
 		if (options.after) void options.after.then(() => { this.#start('starting') })
 		else this.#playback = this.#play()
@@ -168,15 +162,12 @@ export class Stream {
 	}
 
 	#onSample(sample: Sample): void {
-		const now = performance.now()
-		if (this.#state !== 'playing') {
+		const first = this.#state !== 'playing'
+		if (first) {
 			this.#state = 'playing'
-			this.#playingSinceMs = now
 			clearTimeout(this.#deadline)
-		} else if (this.#lostMs !== undefined && now - this.#playingSinceMs > soundAfterMs) {
-			this.#lostMs = undefined
-			this.#retries = 0
 		}
+		this.#retries.onPicture(first)
 		// Written out, for V8 takes ten times as long to spread an object.
 		const {timeMs, keyFrame, data, caps, init, pale} = sample
 		const frame: Frame = {timeMs, keyFrame, data, caps, init, pale, sequence: this.#sequence++}
@@ -209,17 +200,14 @@ export class Stream {
 			this.#fail(error)
 			return
 		}
-		const now = performance.now()
-		this.#lostMs ??= now
 		this.#lastFailure = error
-		const leftMs = this.#lostMs + retryForMs - now
-		if (leftMs < Math.min(firstPauseMs, retryForMs / 2)) {
+		const retry = this.#retries.next()
+		if (!retry) {
 			this.#giveUp()
 			return
 		}
-		// Towards the end pauses become shorter, for the last try to come close to it.
-		const pauseMs = Math.min(leftMs / 2, Math.min(longestPauseMs, firstPauseMs * 2 ** this.#retries++) * (0.75 + Math.random() / 2))
-		log.warn({code: error.code, detail: error.detail, retry: this.#retries, pauseMs: Math.round(pauseMs)}, 'retrying')
+		const {number, pauseMs, leftMs} = retry
+		log.warn({code: error.code, detail: error.detail, retry: number, pauseMs: Math.round(pauseMs)}, 'retrying')
 		onRetry?.()
 		if (this.#state === 'playing') {
 			this.#kept.clear()

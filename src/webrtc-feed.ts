@@ -52,20 +52,14 @@ export class Source {
 		for (const feed of this.#feeds) feed.offer(frame)
 	}
 
-	/** @param nowMs the clock of the frames */
-	attach(feed: Feed, nowMs = monotonicMs()): void {
+	attach(feed: Feed): void {
 		this.#feeds.add(feed)
-		if (!isStale(this.kept, nowMs)) feed.replay(this.kept)
+		feed.replay(this.kept)
 	}
 
 	detach(feed: Feed): void {
 		this.#feeds.delete(feed)
 	}
-}
-
-function isStale(kept: readonly CodedFrame[], nowMs: number): boolean {
-	const newest = kept.at(-1)
-	return newest !== undefined && nowMs - newest.timeMs > staleMs
 }
 
 /**
@@ -81,6 +75,7 @@ export type SendCoded = (data: Buffer, timestampMs: number) => boolean
 export class Feed {
 	readonly counters: SessionCounters = {sent: 0, bytes: 0, dropped: 0, asked: 0, replays: 0}
 	#send: SendCoded
+	#now: () => number
 	#waiting: {frame: CodedFrame; timestampMs: number}[] = []
 	#waitingBytes = 0
 	#needsKeyFrame = true
@@ -92,8 +87,10 @@ export class Feed {
 	#askAgainMs = askAgainMs
 	#closed = false
 
-	constructor(send: SendCoded) {
+	/** @param now the clock of the frames, in milliseconds */
+	constructor(send: SendCoded, now = monotonicMs) {
 		this.#send = send
+		this.#now = now
 	}
 
 	/** Never waits, never throws. */
@@ -120,33 +117,35 @@ export class Feed {
 		}
 	}
 
-	/** Sends the pictures since the last key frame, for a viewer that has none, so fast that it catches up. */
-	replay(kept: readonly CodedFrame[]): void {
+	/**
+	 * Sends the pictures since the last key frame, for a viewer that has none, so fast that it catches up.
+	 * @returns false where there are none, or old ones only
+	 */
+	replay(kept: readonly CodedFrame[]): boolean {
 		const newest = kept.at(-1)
-		if (this.#closed || !newest) return
+		const now = this.#now()
+		if (this.#closed || !newest || now - newest.timeMs > staleMs) return false
 		this.counters.replays++
 		this.#dropWaiting()
 		this.#needsKeyFrame = false
 		this.#waiting = kept.map((frame, index) => ({frame, timestampMs: newest.timeMs - (kept.length - 1 - index) * replayFrameMs}))
 		this.#waitingBytes = kept.reduce((sum, {data}) => sum + data.byteLength, 0)
-		this.#paidUntilMs = performance.now() - replayStepMs
+		this.#paidUntilMs = now - replayStepMs
 		this.#step()
+		return true
 	}
 
 	/**
 	 * The viewer asks for a key frame.
-	 * @param nowMs the clock of the frames
 	 * @returns whether the camera's next key frame is worth asking for: false where the viewer was answered just now, and has to wait, or
 	 *   where the camera is lost
 	 */
-	refresh(kept: readonly CodedFrame[], nowMs = monotonicMs()): boolean {
+	refresh(kept: readonly CodedFrame[]): boolean {
 		this.counters.asked++
 		if (kept.length === 0) return true
-		if (isStale(kept, nowMs)) return false
-		const sinceMs = performance.now() - this.#replayedMs
-		if (this.#waiting.length > 0 || sinceMs < this.#askAgainMs) return false
+		const sinceMs = this.#now() - this.#replayedMs
+		if (this.#waiting.length > 0 || sinceMs < this.#askAgainMs || !this.replay(kept)) return false
 		this.#askAgainMs = sinceMs > contentAfterMs ? askAgainMs : Math.min(longestAskAgainMs, this.#askAgainMs * 2)
-		this.replay(kept)
 		return true
 	}
 
@@ -156,7 +155,7 @@ export class Feed {
 	}
 
 	#step(): void {
-		const now = performance.now()
+		const now = this.#now()
 		this.#paidUntilMs = Math.max(this.#paidUntilMs, now - replayCatchUpMs)
 		while (this.#paidUntilMs < now) {
 			const next = this.#waiting.shift()

@@ -54,7 +54,7 @@ test('a camera plays by its name over every transport, and GET /cameras says so 
 	for (const {socket} of [viewer, coded]) socket.close()
 	const test = view(t, sluice.stream({camera: 'yard', pipeline: 'test'}))
 	await test.received(1)
-	await until(async () => JSON.stringify(await namesOf(sluice)) === JSON.stringify(idle), 10_000, 'no camera is live')
+	await until(async () => JSON.stringify(await namesOf(sluice)) === JSON.stringify(idle), 60_000, 'no camera is live')
 	t.true(sluice.lines.some(line => line['msg'] === 'playing' && line['camera'] === 'door'))
 	t.notRegex(logOf(sluice), /localhost|rtsp:|demo|hun.ter2|secret/)
 })
@@ -129,10 +129,11 @@ test('nothing of a named camera\'s address reaches a viewer or the log, whatever
 	]
 	const yaml = `retry-for: 1\ncameras:\n${cameras.map(([name, url]) => `  ${name}: {url: "${url}"}\n`).join('')}`
 	for (const env of [{}, talkative]) {
-		const sluice = await startWith(t, yaml, ['--log-level', 'debug', '--open-timeout', '8'], env)
+		// Only of the silent camera it is waited for in vain; all others have their time, on a busy machine too.
+		const [sluice, hasty] = await Promise.all(['60', '3'].map(async seconds => startWith(t, yaml, ['--log-level', 'debug', '--open-timeout', seconds], env))) as [Sluice, Sluice]
 		const told: string[] = []
 		await Promise.all(cameras.map(async ([name, , code, detail]) => {
-			const {error, reason} = await view(t, sluice.stream({camera: name})).closed
+			const {error, reason} = await view(t, (name === 'silent' ? hasty : sluice).stream({camera: name})).closed
 			t.is(reason, code, name)
 			t.is(error?.['error'], code === 'camera_lost' ? 'The camera stopped sending' : `无法打开RTSP流: ${name}`)
 			t.regex(error?.['detail'] ?? '', detail, name)
@@ -142,10 +143,12 @@ test('nothing of a named camera\'s address reaches a viewer or the log, whatever
 		t.is(snapshot.status, 502)
 		told.push(await snapshot.text(), await (await fetch(`${sluice.http}/cameras`)).text(), await (await fetch(`${sluice.http}/pipelines`)).text())
 		t.like(JSON.parse(told.at(-3) ?? ''), {error: '无法打开RTSP流: missing', code: 'camera_not_found'})
-		sluice.child.kill('SIGTERM')
-		await sluice.exit
+		for (const {child, exit} of [sluice, hasty]) {
+			child.kill('SIGTERM')
+			await exit
+		}
 		t.true(sluice.lines.some(line => line['msg'] === 'bus message'))
-		const log = logOf(sluice)
+		const log = logOf(sluice) + logOf(hasty)
 		const pattern = new RegExp(`.{0,60}(localhost|nowhere\\.invalid|127\\.0\\.0|::1\\b|rtsps?://[\\w[]|watcher|geheim|geh%65im|hidden|two-seconds|sound-only|/secret|\\b${silentPort}\\b|\\b${camera.port}\\b).{0,60}`)
 		for (const text of [...told, log]) t.is(pattern.exec(text)?.[0], undefined)
 		if (env === talkative) t.true(sluice.lines.some(line => line['msg'] === 'worker stderr'), 'GStreamer did talk')

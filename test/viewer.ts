@@ -1,4 +1,3 @@
-import {once} from 'node:events'
 import {setTimeout as delay} from 'node:timers/promises'
 import type {ExecutionContext} from 'ava'
 import {type ClientOptions, WebSocket} from 'ws'
@@ -9,7 +8,7 @@ export interface TestViewer {
 	socket: WebSocket
 	frames: Buffer[]
 	texts: string[]
-	/** Resolves when `count` frames have come in all; rejects when the connection closes first, or after `timeoutMs`. */
+	/** Resolves when `count` frames have come in all; rejects when the connection closes first, or nothing comes for `timeoutMs`. */
 	received: (count: number, timeoutMs?: number) => Promise<void>
 	/** Resolves with the close code, its reason, and the error message that came before it, if any. */
 	closed: Promise<{code: number; reason: string; error: Record<string, string> | undefined; afterMs: number}>
@@ -40,23 +39,24 @@ export function view(t: ExecutionContext, url: string, {keep = 1000, ...options}
 			})
 		})
 	})
-	const received = async (wanted: number, timeoutMs = 20_000) => {
-		const abort = new AbortController()
-		const enough = (async () => {
-			while (count < wanted) await once(socket, 'message', {signal: abort.signal})
-		})()
-		enough.catch(() => undefined)
-		const failure = Promise.race([
-			closed.then(end => { throw new Error(`closed after ${count} of ${wanted} frames: ${JSON.stringify(end)}`) }),
-			delay(timeoutMs, undefined, {signal: abort.signal}).then(() => { throw new Error(`${count} of ${wanted} frames after ${timeoutMs} ms`) })
-		])
-		failure.catch(() => undefined)
-		try {
-			await Promise.race([enough, failure])
-		} finally {
-			abort.abort()
+	const received = async (wanted: number, timeoutMs = 60_000) => new Promise<void>((resolve, reject) => {
+		const settle = (act: () => void) => {
+			clearTimeout(timer)
+			socket.off('message', check)
+			act()
 		}
-	}
+		const fail = (why: string) => {
+			settle(() => { reject(new Error(`${count} of ${wanted} frames: ${why}`)) })
+		}
+		const timer = setTimeout(() => { fail(`nothing for ${timeoutMs} ms`) }, timeoutMs)
+		const check = () => {
+			timer.refresh()
+			if (count >= wanted) settle(resolve)
+		}
+		socket.on('message', check)
+		check()
+		void closed.then(end => { fail(`closed: ${JSON.stringify(end)}`) })
+	})
 	return {socket, frames, texts, received, closed}
 }
 

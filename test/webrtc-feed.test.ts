@@ -1,22 +1,31 @@
-import {setTimeout as delay} from 'node:timers/promises'
 import test from 'ava'
 import {type CodedFrame, Feed, Source} from '../dist/webrtc-feed.js'
+import {until} from './viewer.js'
 
 const frame = (timeMs: number, keyFrame = false, bytes = 10): CodedFrame => ({timeMs, keyFrame, data: Buffer.alloc(bytes)})
 
+interface Viewer {
+	feed: Feed
+	sent: {bytes: number; timestampMs: number}[]
+	/** The feed's time, which stands still until a test moves it. */
+	clock: {nowMs: number}
+}
+
 /** A viewer that writes down what it is sent; its transport takes what `takes` says. */
-function viewer(takes: (data: Buffer) => boolean = () => true): {feed: Feed; sent: {bytes: number; timestampMs: number; atMs: number}[]} {
-	const sent: {bytes: number; timestampMs: number; atMs: number}[] = []
-	return {sent, feed: new Feed((data, timestampMs) => {
-		sent.push({bytes: data.byteLength, timestampMs, atMs: performance.now()})
+function viewer({takes = () => true, nowMs = 0}: {takes?: (data: Buffer) => boolean; nowMs?: number} = {}): Viewer {
+	const sent: Viewer['sent'] = []
+	const clock = {nowMs}
+	const feed = new Feed((data, timestampMs) => {
+		sent.push({bytes: data.byteLength, timestampMs})
 		return takes(data)
-	})}
+	}, () => clock.nowMs)
+	return {sent, clock, feed}
 }
 
 test('live frames leave at once, from the first key frame on, at the time at which they came', t => {
 	const source = new Source()
 	const {feed, sent} = viewer()
-	source.attach(feed, 0)
+	source.attach(feed)
 	source.add(frame(0))
 	source.add(frame(33, true))
 	source.add(frame(66))
@@ -26,8 +35,8 @@ test('live frames leave at once, from the first key frame on, at the time at whi
 
 test('what the transport does not take counts as dropped, and no more is made of it', t => {
 	const source = new Source()
-	const {feed, sent} = viewer(data => data.byteLength < 20)
-	source.attach(feed, 0)
+	const {feed, sent} = viewer({takes: data => data.byteLength < 20})
+	source.attach(feed)
 	source.add(frame(0, true, 20))
 	source.add(frame(33))
 	t.is(sent.length, 2)
@@ -39,7 +48,7 @@ test('a late viewer gets the pictures since the last key frame first, a millisec
 	source.add(frame(0, true))
 	for (const timeMs of [1000, 1033, 1066]) source.add(frame(timeMs))
 	const {feed, sent} = viewer()
-	source.attach(feed, 0)
+	source.attach(feed)
 	source.add(frame(1100))
 	t.deepEqual(sent.map(({timestampMs}) => timestampMs), [1063, 1064, 1065, 1066, 1100])
 })
@@ -47,69 +56,77 @@ test('a late viewer gets the pictures since the last key frame first, a millisec
 test('a replay is paced, live frames wait behind it, and a key frame takes the place of all that waits', async t => {
 	const source = new Source()
 	for (let index = 0; index < 20; index++) source.add(frame(index * 33, index === 0, 50_000))
-	const {feed, sent} = viewer()
-	source.attach(feed, 0)
-	t.true(sent.length < 5, `${sent.length} of 20 left at once`)
+	const {feed, sent, clock} = viewer({nowMs: 660})
+	source.attach(feed)
+	// 50 kB are 10 ms of the pace.
+	t.is(sent.length, 1)
 	source.add(frame(700))
-	await delay(60)
-	t.true(sent.length > 2 && sent.length < 21, `${sent.length} after 60 ms`)
-	const before = sent.length
+	clock.nowMs += 20
+	await until(() => sent.length >= 3, 20_000, 'as much as 20 ms are worth')
+	t.is(sent.length, 3)
 	source.add(frame(733, true))
-	t.is(sent.length, before + 1)
+	t.is(sent.length, 4)
 	t.is(sent.at(-1)?.timestampMs, 733)
-	t.is(feed.counters.dropped, 21 - before)
+	t.is(feed.counters.dropped, 18)
 	feed.close()
 })
 
 test('a worker that was held up goes on with the replay at its pace, not in one burst', async t => {
 	const source = new Source()
 	for (let index = 0; index < 200; index++) source.add(frame(index * 33, index === 0, 10_000))
-	// Frames of one step leave before anything else runs.
-	const steps: number[] = []
-	let left = 0
-	const feed = new Feed(() => {
-		if (left++ === 0) queueMicrotask(() => { steps.push(left); left = 0 })
-		return true
-	})
-	source.attach(feed, 0)
-	const startedMs = performance.now()
-	while (performance.now() - startedMs < 200) { /* Holds up the whole process. */ }
-	while (steps.length < 4 && performance.now() - startedMs < 5000) await delay(5)
-	// 20 ms of 5 kB each, where the 200 ms would be a hundred frames.
-	t.true(steps.length >= 4 && Math.max(...steps) < 20, `frames at once: ${steps.join(', ')}`)
+	const {feed, sent, clock} = viewer({nowMs: 6600})
+	source.attach(feed)
+	// 10 kB are 2 ms, and the first step is of 5 ms.
+	t.is(sent.length, 3)
+	clock.nowMs += 200
+	await until(() => sent.length >= 13, 20_000, 'the next step')
+	t.is(sent.length, 13, '20 ms are made up for, where the 200 would be a hundred frames')
+	clock.nowMs += 5
+	await until(() => sent.length >= 16, 20_000, 'the step behind it')
+	t.is(sent.length, 16)
 	feed.close()
 })
 
-test('whoever asks for a key frame gets the kept pictures again, not more often than every half second, and never back in time', async t => {
+test('whoever asks for a key frame gets the kept pictures again, not more often than every half second, and never back in time', t => {
 	const source = new Source()
 	source.add(frame(0, true))
 	source.add(frame(33))
-	const {feed, sent} = viewer()
-	const nowMs = 66
-	source.attach(feed, 0)
-	t.false(feed.refresh(source.kept, nowMs))
-	await delay(550)
-	// The camera has been lost: what is kept would look live.
-	t.false(feed.refresh(source.kept, 2000))
-	t.true(feed.refresh(source.kept, nowMs))
-	t.false(feed.refresh(source.kept, nowMs))
+	const {feed, sent, clock} = viewer({nowMs: 66})
+	source.attach(feed)
+	t.false(feed.refresh(source.kept))
+	clock.nowMs += 499
+	t.false(feed.refresh(source.kept))
+	clock.nowMs += 1
+	t.true(feed.refresh(source.kept))
+	t.false(feed.refresh(source.kept))
 	t.deepEqual(sent.map(({timestampMs}) => timestampMs), [32, 33, 34, 35])
-	t.like(feed.counters, {asked: 4, replays: 2})
+	// The camera has been lost: what is kept would look live.
+	clock.nowMs += 1400
+	t.false(feed.refresh(source.kept))
+	t.like(feed.counters, {asked: 5, replays: 2})
 })
 
-test('whom a replay does not help is answered ever more rarely', async t => {
+test('whom a replay does not help is answered ever more rarely, until it has asked for nothing for a while', t => {
 	const source = new Source()
 	source.add(frame(0, true))
-	const {feed} = viewer()
-	source.attach(feed, 0)
-	const answers: number[] = []
-	const startMs = performance.now()
-	while (answers.length < 3) {
-		if (feed.refresh(source.kept, 0)) answers.push(performance.now())
-		await delay(10)
+	const {feed, clock} = viewer()
+	source.attach(feed)
+	const pass = (ms: number) => {
+		clock.nowMs += ms
+		source.add(frame(clock.nowMs))
 	}
-	const [first = 0, second = 0, third = 0] = answers
-	t.true(first - startMs >= 490 && second - first >= 990 && third - second >= 1990, answers.map(atMs => Math.round(atMs - startMs)).join())
+	const pauses: number[] = []
+	for (let lastMs = 0; pauses.length < 6;) {
+		pass(100)
+		if (!feed.refresh(source.kept)) continue
+		pauses.push(clock.nowMs - lastMs)
+		lastMs = clock.nowMs
+	}
+	t.deepEqual(pauses, [500, 1000, 2000, 4000, 8000, 8000])
+	pass(30_100)
+	t.true(feed.refresh(source.kept))
+	pass(500)
+	t.true(feed.refresh(source.kept))
 })
 
 test('a group of pictures that grows without bound is not kept', t => {
@@ -122,11 +139,11 @@ test('a group of pictures that grows without bound is not kept', t => {
 test('a viewer without any picture may ask for a key frame of the camera, and pictures of a camera that is lost are not shown', t => {
 	const source = new Source()
 	const {feed, sent} = viewer()
-	source.attach(feed, 0)
-	t.true(feed.refresh(source.kept, 0))
+	source.attach(feed)
+	t.true(feed.refresh(source.kept))
 	source.add(frame(0, true))
-	const late = viewer()
-	source.attach(late.feed, 20_000)
+	const late = viewer({nowMs: 20_000})
+	source.attach(late.feed)
 	t.is(late.sent.length, 0)
 	t.is(sent.length, 1)
 })

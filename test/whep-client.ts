@@ -88,13 +88,12 @@ function askAgain(): void {
 	}
 }
 
-/** Asks for the last thousand packets again, a hundred times a second for three seconds: what no honest viewer does. */
+/** Asks for the last thousand packets again and again, until the server ends it, or three hundred times: what no honest viewer does. */
 async function flood(): Promise<void> {
 	const pairs = 60
-	const endMs = performance.now() + 3000
 	const before = seen.relayed
 	let asked = 0
-	while (performance.now() < endMs) {
+	while (asked < 300) {
 		const packet = Buffer.alloc(12 + 4 * pairs)
 		packet.writeUInt8(0x81, 0)
 		packet.writeUInt8(205, 1)

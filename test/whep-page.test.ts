@@ -10,7 +10,7 @@ import {startCamera, startSluice} from './processes.js'
 declare global {
 	interface Window {
 		/** Of the page that these tests are about. */
-		whep: {pictures: number; firstMs: number | undefined; width: number; sessions: string[]; connection: RTCPeerConnection | undefined}
+		whep: {pictures: number; width: number; sessions: string[]; connection: RTCPeerConnection | undefined}
 	}
 }
 
@@ -28,10 +28,8 @@ async function watch(url: string): Promise<number> {
 	video.muted = true
 	video.autoplay = true
 	document.body.append(video)
-	window.whep = {pictures: 0, firstMs: undefined, width: 0, sessions: [], connection: undefined}
-	const startedMs = performance.now()
+	window.whep = {pictures: 0, width: 0, sessions: [], connection: undefined}
 	const onPicture = () => {
-		window.whep.firstMs ??= performance.now() - startedMs
 		window.whep.pictures++
 		window.whep.width = video.videoWidth
 		video.requestVideoFrameCallback(onPicture)
@@ -67,7 +65,7 @@ async function watch(url: string): Promise<number> {
 async function newPage(t: ExecutionContext, origin: string): Promise<Page> {
 	const context = await browser.newContext()
 	t.teardown(async () => context.close())
-	context.setDefaultTimeout(30_000)
+	context.setDefaultTimeout(60_000)
 	const page = await context.newPage()
 	await page.goto(`${origin}/`)
 	return page
@@ -87,9 +85,9 @@ test.serial('Chromium plays a camera, and a late viewer too; no frame is lost', 
 		const page = await newPage(t, `http://127.0.0.1:${(other.address() as AddressInfo).port}`)
 		t.is(await page.evaluate(watch, url), 201)
 		await picturesAre(page, 40)
-		const {width, firstMs, sessions} = await page.evaluate(() => ({width: window.whep.width, firstMs: window.whep.firstMs ?? 0, sessions: window.whep.sessions}))
-		t.is(width, 640)
-		t.true(firstMs < 10_000, `the ${viewer} viewer's first picture came after ${firstMs} ms`)
+		// When the first came bench/scenarios/webrtc-page.mjs measures.
+		const {width, sessions} = await page.evaluate(() => ({width: window.whep.width, sessions: window.whep.sessions}))
+		t.is(width, 640, viewer)
 		t.is(sessions.length, 1)
 		const lost = await page.evaluate(async () => {
 			const reports = [...((await window.whep.connection?.getStats()) as unknown as Map<string, {type: string; kind?: string; packetsLost?: number}> | undefined)?.values() ?? []]

@@ -9,7 +9,7 @@ import {watchUrl} from './watch-url.mjs'
  * @callback Start starts a server
  * @param {string} directory for its temporary files
  * @param {{flags?: string[], host?: string, within?: number, camera?: object}} [options] `flags` of Sluice's; `within`: the process whose network it is in; `camera` for a server that must know it at its start
- * @returns {Promise<{pid: number, url: (camera: string) => string, http?: string, webrtc?: (camera: string) => import('../signalling.mjs').Target, stop: () => Promise<void>}>} `url` is what viewers of a camera open
+ * @returns {Promise<{pid: number, url: (camera: string) => string, http?: string, webrtc?: (camera: string) => import('../signalling.mjs').Target, stop: () => Promise<void>, log?: (matches: (line: object) => boolean, timeoutMs?: number) => Promise<object>}>} `url` is what viewers of a camera open, `log` waits for a line of its log
  */
 
 export const sluice = {
@@ -22,7 +22,7 @@ export const sluice = {
 		const {port} = await program.line(({msg}) => msg === 'listening')
 		const http = `http://${host}:${port}`
 		const webrtc = camera => ({signalling: 'whep', url: `${http}/whep?rtsp_url=${encodeURIComponent(camera)}`, page: `${http}/`})
-		return {pid: program.pid, url: watchUrl(host, port), http, webrtc, stop: program.stop}
+		return {pid: program.pid, url: watchUrl(host, port), http, webrtc, stop: program.stop, log: program.line}
 	}
 }
 

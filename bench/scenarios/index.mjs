@@ -19,11 +19,14 @@
  * @property {number} digits
  */
 import {codecs} from './codecs.mjs'
+import {failures} from './failures.mjs'
 import {lateViewer} from './late-viewer.mjs'
+import {lifecycle} from './lifecycle.mjs'
 import {links} from './links.mjs'
 import {one} from './one.mjs'
 import {ownPipelines} from './own-pipelines.mjs'
 import {page} from './page.mjs'
+import {parsers} from './parsers.mjs'
 import {shared} from './shared.mjs'
 import {slowViewer} from './slow-viewer.mjs'
 import {snapshot} from './snapshot.mjs'
@@ -33,4 +36,4 @@ import {webrtcPage} from './webrtc-page.mjs'
 import {webrtc} from './webrtc.mjs'
 
 /** @type {Scenario[]} */
-export const scenarios = [one, slowViewer, stoppedViewer, shared, ownPipelines, lateViewer, snapshot, codecs, links, page, webrtc, webrtcPage, wall]
+export const scenarios = [one, slowViewer, stoppedViewer, shared, ownPipelines, lateViewer, snapshot, codecs, links, page, webrtc, webrtcPage, wall, failures, lifecycle, parsers]

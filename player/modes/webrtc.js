@@ -177,7 +177,7 @@ export class WebRtcMode {
  * @param {string} header `Link`
  * @returns {RTCIceServer[]}
  */
-function iceServersIn(header) {
+export function iceServersIn(header) {
 	// The bound keeps a header full of beginnings from being searched to its end from each of them.
 	const links = [...header.matchAll(/<((?:stun|turn)s?:[^<>\s]{1,512})>((?:\s*;\s*[\w-]+=(?:"(?:[^"\\]|\\.)*"|[^",;\s]+))*)/gi)]
 	const servers = links.map(([, urls, rest]) => {
