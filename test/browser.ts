@@ -53,7 +53,7 @@ export interface Opened {
 export async function newPage(t: ExecutionContext, browser: Browser, options: BrowserContextOptions = {}): Promise<Opened> {
 	const context = await browser.newContext({locale: 'en-GB', ...options})
 	t.teardown(async () => context.close())
-	context.setDefaultTimeout(30_000)
+	context.setDefaultTimeout(60_000)
 	const errors: string[] = []
 	await context.exposeFunction('reportViolation', (text: string) => errors.push(text))
 	await context.addInitScript(() => {
