@@ -9,37 +9,100 @@ export default tseslint.config(
 		files: ['**/*.ts'],
 		extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
 		languageOptions: {
-			parserOptions: {project: ['./tsconfig.json', './test/tsconfig.json'], tsconfigRootDir: import.meta.dirname}
+			parserOptions: {
+				project: ['./tsconfig.json', './test/tsconfig.json'],
+				tsconfigRootDir: import.meta.dirname
+			}
 		},
 		plugins: {'import-x': importX},
 		settings: {
-			'import-x/resolver-next': [createNodeResolver({extensions: ['.ts', '.js'], extensionAlias: {'.js': ['.ts', '.js']}})]
+			'import-x/resolver-next': [
+				createNodeResolver({extensions: ['.ts', '.js'], extensionAlias: {'.js': ['.ts', '.js']}})
+			]
 		},
 		rules: {
 			'import-x/no-cycle': 'error',
 			'@typescript-eslint/restrict-template-expressions': ['error', {allowNumber: true}],
 			'@typescript-eslint/consistent-type-definitions': ['error', 'interface'],
-			'no-restricted-imports': ['error', {
-				paths: [
-					{name: 'gstreamer-superficial', message: 'The server process loads no native code: only src/pipeline-worker.ts imports it.'},
-					{name: 'node-datachannel', message: 'The server process loads no native code: only src/webrtc-worker.ts imports it.'}
-				]
-			}]
+			'no-restricted-imports': [
+				'error',
+				{
+					paths: [
+						{
+							name: 'gstreamer-superficial',
+							message:
+								'The server process loads no native code: only src/pipeline-worker.ts imports it.'
+						},
+						{
+							name: 'node-datachannel',
+							message:
+								'The server process loads no native code: only src/webrtc-worker.ts imports it.'
+						}
+					]
+				}
+			]
 		}
 	},
-	{files: ['src/pipeline-worker.ts', 'src/webrtc-worker.ts', 'test/whep-client.ts'], rules: {'no-restricted-imports': 'off'}},
+	{
+		files: ['src/pipeline-worker.ts', 'src/webrtc-worker.ts', 'test/whep-client.ts'],
+		rules: {'no-restricted-imports': 'off'}
+	},
 	{
 		files: ['**/*.js', '**/*.mjs'],
 		languageOptions: {
-			globals: {process: 'readonly', console: 'readonly', URL: 'readonly', URLSearchParams: 'readonly', Buffer: 'readonly', performance: 'readonly', setTimeout: 'readonly', clearTimeout: 'readonly', setInterval: 'readonly', clearInterval: 'readonly', AbortSignal: 'readonly', fetch: 'readonly'}
+			globals: {
+				process: 'readonly',
+				console: 'readonly',
+				URL: 'readonly',
+				URLSearchParams: 'readonly',
+				Buffer: 'readonly',
+				performance: 'readonly',
+				setTimeout: 'readonly',
+				clearTimeout: 'readonly',
+				setInterval: 'readonly',
+				clearInterval: 'readonly',
+				AbortSignal: 'readonly',
+				fetch: 'readonly'
+			}
 		}
 	},
 	// Some of their functions run in a page.
-	{files: ['bench/browser.mjs', 'bench/scenarios/page.mjs', 'bench/scenarios/webrtc-page.mjs', 'bench/scenarios/wall.mjs'], languageOptions: {globals: {window: 'readonly', document: 'readonly', RTCPeerConnection: 'readonly', MediaStream: 'readonly'}}},
+	{
+		files: [
+			'bench/browser.mjs',
+			'bench/scenarios/page.mjs',
+			'bench/scenarios/webrtc-page.mjs',
+			'bench/scenarios/wall.mjs'
+		],
+		languageOptions: {
+			globals: {
+				window: 'readonly',
+				document: 'readonly',
+				RTCPeerConnection: 'readonly',
+				MediaStream: 'readonly'
+			}
+		}
+	},
 	{
 		files: ['player/**/*.js'],
 		languageOptions: {
-			globals: {window: 'readonly', document: 'readonly', navigator: 'readonly', location: 'readonly', localStorage: 'readonly', WebSocket: 'readonly', Blob: 'readonly', createImageBitmap: 'readonly', requestAnimationFrame: 'readonly', HTMLElement: 'readonly', URLSearchParams: 'readonly', history: 'readonly', AbortController: 'readonly', structuredClone: 'readonly', queueMicrotask: 'readonly'}
+			globals: {
+				window: 'readonly',
+				document: 'readonly',
+				navigator: 'readonly',
+				location: 'readonly',
+				localStorage: 'readonly',
+				WebSocket: 'readonly',
+				Blob: 'readonly',
+				createImageBitmap: 'readonly',
+				requestAnimationFrame: 'readonly',
+				HTMLElement: 'readonly',
+				URLSearchParams: 'readonly',
+				history: 'readonly',
+				AbortController: 'readonly',
+				structuredClone: 'readonly',
+				queueMicrotask: 'readonly'
+			}
 		}
 	}
 )

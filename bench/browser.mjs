@@ -4,7 +4,16 @@ import path from 'node:path'
 import {chromium} from 'playwright-core'
 import {nowMs} from './statistics.mjs'
 
-const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required']
+const FLAGS = [
+	'--no-sandbox',
+	'--disable-gpu',
+	'--disable-quic',
+	'--no-first-run',
+	'--disable-background-networking',
+	'--disable-component-update',
+	'--disable-sync',
+	'--autoplay-policy=no-user-gesture-required'
+]
 const CALIBRATIONS = 20
 
 /**
@@ -12,13 +21,21 @@ const CALIBRATIONS = 20
  */
 export async function launchBrowser({within, directory}) {
 	const program = process.env.CHROMIUM ?? '/usr/bin/chromium'
-	return chromium.launch({executablePath: within === undefined ? program : await programWithin(within, program, directory), args: FLAGS, handleSIGINT: false})
+	return chromium.launch({
+		executablePath:
+			within === undefined ? program : await programWithin(within, program, directory),
+		args: FLAGS,
+		handleSIGINT: false
+	})
 }
 
 /** Playwright starts a program, and gives it arguments of its own: so this is one. */
 async function programWithin(within, program, directory) {
 	const file = path.join(directory, `chromium-${within}`)
-	await writeFile(file, `#!/bin/sh\nexec nsenter --net=/proc/${within}/ns/net -- '${program}' "$@"\n`)
+	await writeFile(
+		file,
+		`#!/bin/sh\nexec nsenter --net=/proc/${within}/ns/net -- '${program}' "$@"\n`
+	)
 	await chmod(file, 0o700)
 	return file
 }
@@ -45,8 +62,14 @@ export function defineCameraClock() {
 		const {width} = context.canvas
 		const size = Math.floor(width / (BLOCKS + 2) / 2) * 2
 		const row = context.getImageData(0, size / 2, width, 1).data
-		const bits = Array.from({length: BLOCKS}, (_, index) => row[Math.floor((index + 0.5) * size) * 4] > 127 ? '1' : '0').join('')
-		const [a, b, c, d, check] = [2, 10, 18, 26, 34].map(start => Number.parseInt(bits.slice(start, start + 8), 2))
-		return bits.startsWith('10') && (a ^ b ^ c ^ d) === check ? Number.parseInt(bits.slice(2, 34), 2) : null
+		const bits = Array.from({length: BLOCKS}, (_, index) =>
+			row[Math.floor((index + 0.5) * size) * 4] > 127 ? '1' : '0'
+		).join('')
+		const [a, b, c, d, check] = [2, 10, 18, 26, 34].map(start =>
+			Number.parseInt(bits.slice(start, start + 8), 2)
+		)
+		return bits.startsWith('10') && (a ^ b ^ c ^ d) === check
+			? Number.parseInt(bits.slice(2, 34), 2)
+			: null
 	}
 }

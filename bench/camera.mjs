@@ -20,26 +20,46 @@ const DELAY_SECONDS = 5
 /**
  * @param {Partial<typeof camera> & {path?: string, keyIntervalSeconds?: number, deaf?: boolean, within?: number}} [options] what differs from the usual camera; its stream `path`; whether it makes no key frame when it is asked for one; the process whose network it is in
  */
-export async function startCamera({path = 'h264', within, keyIntervalSeconds = 1, deaf = false, ...different} = {}) {
+export async function startCamera({
+	path = 'h264',
+	within,
+	keyIntervalSeconds = 1,
+	deaf = false,
+	...different
+} = {}) {
 	const facts = {...camera, ...different}
 	let viewers = 0
 	let plays = 0
 	const flags = Object.entries(facts).flatMap(([name, value]) => [`--${name}`, String(value)])
 	// -B: Python would leave compiled files in the repository.
-	const program = startProgram('/usr/bin/python3', ['-B', `${root}/scripts/camera.py`, '--port', '0', '--key-interval', String(keyIntervalSeconds), ...deaf ? ['--deaf'] : [], ...flags], {
-		within,
-		onLine({event}) {
-			if (event === 'connected') viewers++
-			if (event === 'closed') viewers--
-			if (event === 'play') plays++
+	const program = startProgram(
+		'/usr/bin/python3',
+		[
+			'-B',
+			`${root}/scripts/camera.py`,
+			'--port',
+			'0',
+			'--key-interval',
+			String(keyIntervalSeconds),
+			...(deaf ? ['--deaf'] : []),
+			...flags
+		],
+		{
+			within,
+			onLine({event}) {
+				if (event === 'connected') viewers++
+				if (event === 'closed') viewers--
+				if (event === 'play') plays++
+			}
 		}
-	})
+	)
 	const {port} = await program.line(({event}) => event === 'ready')
 	const until = async (condition, what) => {
 		const deadline = performance.now() + 20_000
 		while (!condition()) {
 			if (program.ended()) throw new Error(`The camera ended: ${program.text.join('\n')}`)
-			if (performance.now() > deadline) throw new Error(`The camera still waits for ${what} after 20 s.`)
+			if (performance.now() > deadline)
+				throw new Error(`The camera still waits for ${what} after 20 s.`)
 			await pause(10)
 		}
 	}
@@ -65,7 +85,12 @@ export async function startCamera({path = 'h264', within, keyIntervalSeconds = 1
 		/** How much of a latency is the camera's own: {@link file://./camera_delay.py}. In ms. */
 		async delay() {
 			await idle()
-			const meter = startProgram('/usr/bin/python3', ['-B', `${root}/bench/camera_delay.py`, url, String(DELAY_SECONDS)])
+			const meter = startProgram('/usr/bin/python3', [
+				'-B',
+				`${root}/bench/camera_delay.py`,
+				url,
+				String(DELAY_SECONDS)
+			])
 			const delay = await meter.line(({p50}) => p50 !== undefined)
 			await meter.exit
 			return delay

@@ -53,5 +53,8 @@ export async function checkClock() {
 	const before = nowMs()
 	const python = Number((await run('/usr/bin/python3', [script, '--now'])).stdout)
 	const after = nowMs()
-	if (!(before <= python && python <= after)) throw new Error(`Python's monotonic clock (${python} ms) is not ours (${before} to ${after} ms), so a latency would mean nothing.`)
+	if (!(before <= python && python <= after))
+		throw new Error(
+			`Python's monotonic clock (${python} ms) is not ours (${before} to ${after} ms), so a latency would mean nothing.`
+		)
 }

@@ -10,7 +10,11 @@ export const linkHost = '10.99.0.1'
  * @returns {Promise<{server: number, viewer: number, stop: () => Promise<void>}>} processes in whose networks server and viewer belong
  */
 export async function startLink({roundTripMs, lossPercent = 0, bytesPerSecond = 25e6}) {
-	const program = startProgram('/usr/bin/python3', ['-B', `${root}/bench/link.py`, ...[roundTripMs, lossPercent, bytesPerSecond].map(String)])
+	const program = startProgram('/usr/bin/python3', [
+		'-B',
+		`${root}/bench/link.py`,
+		...[roundTripMs, lossPercent, bytesPerSecond].map(String)
+	])
 	const {server, viewer} = await program.line(({event}) => event === 'ready')
 	return {server, viewer, stop: program.stop}
 }

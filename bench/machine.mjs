@@ -3,7 +3,8 @@ import {spawnSync} from 'node:child_process'
 import {readFileSync} from 'node:fs'
 import os from 'node:os'
 
-const PYTHON_VERSIONS = 'import cv2, fastapi, uvicorn; print(f"OpenCV {cv2.__version__}, FastAPI {fastapi.__version__}, Uvicorn {uvicorn.__version__}")'
+const PYTHON_VERSIONS =
+	'import cv2, fastapi, uvicorn; print(f"OpenCV {cv2.__version__}, FastAPI {fastapi.__version__}, Uvicorn {uvicorn.__version__}")'
 
 /**
  * @returns {Record<string, string | number>} facts by name, as the report shows them; a program that is missing says so
@@ -28,5 +29,5 @@ export function machineFacts() {
 /** Some programs end with an error after they have answered. */
 function output(command, args, pattern) {
 	const {stdout} = spawnSync(command, args, {encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore']})
-	return stdout === null ? 'not found' : pattern.exec(stdout)?.[1] ?? 'unknown'
+	return stdout === null ? 'not found' : (pattern.exec(stdout)?.[1] ?? 'unknown')
 }

@@ -16,10 +16,10 @@ export function processTree(root) {
 	const children = new Map()
 	for (const name of readdirSync('/proc')) {
 		const stat = /^\d+$/.test(name) ? statOf(Number(name)) : undefined
-		if (stat) children.set(stat.parent, [...children.get(stat.parent) ?? [], Number(name)])
+		if (stat) children.set(stat.parent, [...(children.get(stat.parent) ?? []), Number(name)])
 	}
 	const tree = [root]
-	for (const pid of tree) tree.push(...children.get(pid) ?? [])
+	for (const pid of tree) tree.push(...(children.get(pid) ?? []))
 	return tree
 }
 
@@ -30,7 +30,9 @@ export function processTree(root) {
  * @param {number} root
  */
 export function cpuSeconds(root) {
-	return processTree(root).reduce((sum, pid) => sum + (statOf(pid)?.ticks ?? 0), 0) / TICKS_PER_SECOND
+	return (
+		processTree(root).reduce((sum, pid) => sum + (statOf(pid)?.ticks ?? 0), 0) / TICKS_PER_SECOND
+	)
 }
 
 /**
@@ -40,16 +42,18 @@ export function cpuSeconds(root) {
  * @returns {Map<number, {name: string, seconds: number}>} by process id
  */
 export function cpuByProcess(root) {
-	return new Map(processTree(root).flatMap(pid => {
-		const stat = statOf(pid)
-		return stat ? [[pid, {name: nameOf(pid), seconds: stat.ticks / TICKS_PER_SECOND}]] : []
-	}))
+	return new Map(
+		processTree(root).flatMap(pid => {
+			const stat = statOf(pid)
+			return stat ? [[pid, {name: nameOf(pid), seconds: stat.ticks / TICKS_PER_SECOND}]] : []
+		})
+	)
 }
 
 /** What the kernel holds in buffers of TCP connections, of all programs, in MB. No process' memory counts it. */
 export function tcpBuffersMb() {
 	const [, pages] = /^TCP:.* mem (\d+)/m.exec(read('/proc/net/sockstat') ?? '') ?? []
-	return Number(pages ?? 0) * PAGE_BYTES / 1e6
+	return (Number(pages ?? 0) * PAGE_BYTES) / 1e6
 }
 
 /**
@@ -60,7 +64,9 @@ export function tcpBuffersMb() {
  * @returns {{receive: number, send: number}}
  */
 export function udpErrors(pid) {
-	const [names, values] = [...(read(`/proc/${pid}/net/snmp`) ?? '').matchAll(/^Udp: (.*)$/gm)].map(([, line]) => line.split(' '))
+	const [names, values] = [...(read(`/proc/${pid}/net/snmp`) ?? '').matchAll(/^Udp: (.*)$/gm)].map(
+		([, line]) => line.split(' ')
+	)
 	const of = name => Number(values?.[names.indexOf(name)] ?? 0)
 	return {receive: of('RcvbufErrors'), send: of('SndbufErrors')}
 }
@@ -76,8 +82,18 @@ export function memoryOf(root) {
 	return processTree(root).flatMap(pid => {
 		const rollup = read(`/proc/${pid}/smaps_rollup`)
 		if (!rollup) return []
-		const megabytes = pattern => [...rollup.matchAll(pattern)].reduce((sum, [, kilobytes]) => sum + Number(kilobytes) * 1024 / 1e6, 0)
-		return [{name: nameOf(pid), pssMb: megabytes(/^Pss:\s+(\d+)/gm), privateMb: megabytes(/^Private_(?:Clean|Dirty):\s+(\d+)/gm)}]
+		const megabytes = pattern =>
+			[...rollup.matchAll(pattern)].reduce(
+				(sum, [, kilobytes]) => sum + (Number(kilobytes) * 1024) / 1e6,
+				0
+			)
+		return [
+			{
+				name: nameOf(pid),
+				pssMb: megabytes(/^Pss:\s+(\d+)/gm),
+				privateMb: megabytes(/^Private_(?:Clean|Dirty):\s+(\d+)/gm)
+			}
+		]
 	})
 }
 
@@ -87,20 +103,36 @@ export function memoryOf(root) {
  * @returns {{busy: number, stolen: number}} `stolen` is what the hypervisor gave to other machines while we wanted it
  */
 export function machineSeconds() {
-	const [user, nice, system, , , irq, softirq, steal] = read('/proc/stat').split('\n')[0].split(/\s+/).slice(1).map(Number)
-	return {busy: (user + nice + system + irq + softirq) / TICKS_PER_SECOND, stolen: steal / TICKS_PER_SECOND}
+	const [user, nice, system, , , irq, softirq, steal] = read('/proc/stat')
+		.split('\n')[0]
+		.split(/\s+/)
+		.slice(1)
+		.map(Number)
+	return {
+		busy: (user + nice + system + irq + softirq) / TICKS_PER_SECOND,
+		stolen: steal / TICKS_PER_SECOND
+	}
 }
 
 function statOf(pid) {
 	// The name in parentheses may hold anything, so the fields are counted from the last parenthesis.
-	const fields = read(`/proc/${pid}/stat`)?.replace(/^.*\) /s, '').split(' ')
-	return fields && {parent: Number(fields[1]), ticks: fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0)}
+	const fields = read(`/proc/${pid}/stat`)
+		?.replace(/^.*\) /s, '')
+		.split(' ')
+	return (
+		fields && {
+			parent: Number(fields[1]),
+			ticks: fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0)
+		}
+	)
 }
 
 /** A program's name, or the script's where the program is an interpreter. */
 function nameOf(pid) {
 	const args = read(`/proc/${pid}/cmdline`)?.split('\0') ?? []
-	return path.basename(args.find(argument => /\.(?:m?js|py)$/.test(argument)) ?? args[0] ?? String(pid))
+	return path.basename(
+		args.find(argument => /\.(?:m?js|py)$/.test(argument)) ?? args[0] ?? String(pid)
+	)
 }
 
 /** A file of /proc, or undefined when its process has ended. */

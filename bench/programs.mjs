@@ -18,9 +18,16 @@ const running = new Set()
  * @param {string[]} args
  * @param {{json?: 'stdout' | 'stderr', binary?: boolean, within?: number, onLine?: (line: object) => void}} [options] `json`: where it prints JSON lines; `binary`: standard output holds no lines, and whoever asked for it reads it; `within`: it is in the network of this process
  */
-export function startProgram(command, args, {json = 'stdout', binary = false, within, onLine = () => {}} = {}) {
+export function startProgram(
+	command,
+	args,
+	{json = 'stdout', binary = false, within, onLine = () => {}} = {}
+) {
 	const network = within === undefined ? [] : ['nsenter', `--net=/proc/${within}/ns/net`, '--']
-	const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...network, command, ...args], {stdio: ['pipe', 'pipe', 'pipe'], detached: true})
+	const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...network, command, ...args], {
+		stdio: ['pipe', 'pipe', 'pipe'],
+		detached: true
+	})
 	running.add(child)
 	const exit = once(child, 'exit').finally(() => running.delete(child))
 	// A program that ends while we write to it is reported by its end, not by the broken pipe.
@@ -39,29 +46,46 @@ export function startProgram(command, args, {json = 'stdout', binary = false, wi
 	}
 
 	/** Resolves with the first JSON line kept that `matches`, printed already or not. */
-	const line = async (matches, timeoutMs = 20_000) => new Promise((resolve, reject) => {
-		const settle = act => {
-			clearTimeout(timer)
-			waiting.delete(check)
-			act()
-		}
-		const fail = why => {
-			if (waiting.has(check)) settle(() => { reject(new Error(`${command} ${args.join(' ')} ${why}; it printed ${JSON.stringify(lines.slice(-5))} ${text.slice(-20).join('\n')}`)) })
-		}
-		const check = () => {
-			const found = lines.find(candidate => matches(candidate))
-			if (found) settle(() => { resolve(found) })
-		}
-		const timer = setTimeout(() => { fail(`printed no such line within ${timeoutMs} ms`) }, timeoutMs)
-		waiting.add(check)
-		child.once('error', error => { fail(error.message) })
-		// Readline gives the last lines after the pipe has closed.
-		child.once('close', () => setImmediate(() => {
-			if (waiting.has(check)) check()
-			fail('ended too early')
-		}))
-		check()
-	})
+	const line = async (matches, timeoutMs = 20_000) =>
+		new Promise((resolve, reject) => {
+			const settle = act => {
+				clearTimeout(timer)
+				waiting.delete(check)
+				act()
+			}
+			const fail = why => {
+				if (waiting.has(check))
+					settle(() => {
+						reject(
+							new Error(
+								`${command} ${args.join(' ')} ${why}; it printed ${JSON.stringify(lines.slice(-5))} ${text.slice(-20).join('\n')}`
+							)
+						)
+					})
+			}
+			const check = () => {
+				const found = lines.find(candidate => matches(candidate))
+				if (found)
+					settle(() => {
+						resolve(found)
+					})
+			}
+			const timer = setTimeout(() => {
+				fail(`printed no such line within ${timeoutMs} ms`)
+			}, timeoutMs)
+			waiting.add(check)
+			child.once('error', error => {
+				fail(error.message)
+			})
+			// Readline gives the last lines after the pipe has closed.
+			child.once('close', () =>
+				setImmediate(() => {
+					if (waiting.has(check)) check()
+					fail('ended too early')
+				})
+			)
+			check()
+		})
 
 	/** Ends it: `signal` first, SIGKILL for all its group when it has not ended in time. */
 	const stop = async (signal = 'SIGTERM', timeoutMs = 5000) => {

@@ -38,10 +38,18 @@ ${scenarios.map(({id, title}) => `                        ${id.padEnd(16)}${titl
   --out DIRECTORY     where latest.json, latest.md and the plots go (bench/results, but nowhere with --only, --contenders and --quick)`
 
 function readFlags() {
-	const {values} = parseArgs({options: {
-		rounds: {type: 'string'}, seconds: {type: 'string'}, 'first-frames': {type: 'string'}, only: {type: 'string'}, contenders: {type: 'string'},
-		quick: {type: 'boolean', default: false}, out: {type: 'string'}, help: {type: 'boolean', short: 'h', default: false}
-	}})
+	const {values} = parseArgs({
+		options: {
+			rounds: {type: 'string'},
+			seconds: {type: 'string'},
+			'first-frames': {type: 'string'},
+			only: {type: 'string'},
+			contenders: {type: 'string'},
+			quick: {type: 'boolean', default: false},
+			out: {type: 'string'},
+			help: {type: 'boolean', short: 'h', default: false}
+		}
+	})
 	if (values.help) {
 		console.log(usage)
 		process.exit(0)
@@ -54,29 +62,48 @@ function readFlags() {
 	const chosen = (name, all) => {
 		const ids = values[name]?.split(',') ?? all.map(({id}) => id)
 		const unknown = ids.find(id => !all.some(known => known.id === id))
-		if (unknown !== undefined) throw new Error(`--${name} knows ${all.map(({id}) => id).join(', ')}, not ${unknown}`)
+		if (unknown !== undefined)
+			throw new Error(`--${name} knows ${all.map(({id}) => id).join(', ')}, not ${unknown}`)
 		return all.filter(({id}) => ids.includes(id))
 	}
 	return {
-		settings: {quick: values.quick, rounds: number('rounds', 3, 1), seconds: number('seconds', 10, 4), settleSeconds: values.quick ? 2 : SETTLE_SECONDS, firstFrames: number('first-frames', 3, 1)},
+		settings: {
+			quick: values.quick,
+			rounds: number('rounds', 3, 1),
+			seconds: number('seconds', 10, 4),
+			settleSeconds: values.quick ? 2 : SETTLE_SECONDS,
+			firstFrames: number('first-frames', 3, 1)
+		},
 		scenarios: chosen('only', scenarios),
 		contenders: chosen('contenders', contenders),
 		// A part of a run must not pass for the whole.
-		out: values.out ?? (values.quick || values.only || values.contenders ? undefined : path.join(root, 'bench/results'))
+		out:
+			values.out ??
+			(values.quick || values.only || values.contenders
+				? undefined
+				: path.join(root, 'bench/results'))
 	}
 }
 
 /** One scenario. What goes wrong in it ends what it started, and leaves the others their turn. */
 async function measure(scenario, run) {
 	const startMs = performance.now()
-	const say = text => { console.error(`${scenario.id}: ${text}`) }
+	const say = text => {
+		console.error(`${scenario.id}: ${text}`)
+	}
 	const seconds = () => (performance.now() - startMs) / 1000
 	const others = () => machineSeconds().busy - cpuSeconds(process.pid)
 	const othersBefore = others()
 	try {
 		const data = await scenario.measure({...run, say})
 		say(`took ${seconds().toFixed(0)} s`)
-		return {id: scenario.id, seconds: seconds(), otherCores: Math.max(0, (others() - othersBefore) / seconds()), data, targets: judged(scenario.targets(data))}
+		return {
+			id: scenario.id,
+			seconds: seconds(),
+			otherCores: Math.max(0, (others() - othersBefore) / seconds()),
+			data,
+			targets: judged(scenario.targets(data))
+		}
 	} catch (error) {
 		killPrograms()
 		console.error(error)
@@ -86,21 +113,31 @@ async function measure(scenario, run) {
 }
 
 /** Microseconds say nothing. */
-const rounded = (_key, value) => typeof value === 'number' ? Number(value.toFixed(3)) : value
+const rounded = (_key, value) => (typeof value === 'number' ? Number(value.toFixed(3)) : value)
 
 async function main() {
 	const {settings, out, ...chosen} = readFlags()
-	if (!existsSync(`${root}/dist/main.js`)) throw new Error('There is no dist/main.js: run npx tsc first.')
+	if (!existsSync(`${root}/dist/main.js`))
+		throw new Error('There is no dist/main.js: run npx tsc first.')
 	const directory = await mkdtemp(path.join(os.tmpdir(), 'sluice-bench-'))
 	process.once('exit', () => {
 		killPrograms()
 		rmSync(directory, {recursive: true, force: true})
 	})
 	await checkClock()
-	const result = {date: new Date().toISOString(), settings, camera, machine: machineFacts(), scenarios: []}
+	const result = {
+		date: new Date().toISOString(),
+		settings,
+		camera,
+		machine: machineFacts(),
+		scenarios: []
+	}
 	// The others can be measured without it; who starts by npm has it.
-	const present = chosen.contenders.filter(({id}) => ![motion.id, janus.id].includes(id) || result.machine[id] !== 'not found')
-	for (const scenario of chosen.scenarios) result.scenarios.push(await measure(scenario, {settings, contenders: present, directory}))
+	const present = chosen.contenders.filter(
+		({id}) => ![motion.id, janus.id].includes(id) || result.machine[id] !== 'not found'
+	)
+	for (const scenario of chosen.scenarios)
+		result.scenarios.push(await measure(scenario, {settings, contenders: present, directory}))
 	console.log(markdown(result))
 	if (out === undefined) return
 	await mkdir(out, {recursive: true})
@@ -108,12 +145,18 @@ async function main() {
 	await writeFile(path.join(out, 'latest.md'), markdown(result))
 	for (const scenario of chosen.scenarios) {
 		const {data} = result.scenarios.find(({id}) => id === scenario.id)
-		for (const each of data ? scenario.plots?.(data) ?? [] : []) await writeFile(path.join(out, `${each.name}.svg`), plot(each))
+		for (const each of data ? (scenario.plots?.(data) ?? []) : [])
+			await writeFile(path.join(out, `${each.name}.svg`), plot(each))
 	}
 }
 
 // Exiting runs the exit listener, which ends whatever was started.
-for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]]) process.once(signal, () => process.exit(code))
+for (const [signal, code] of [
+	['SIGINT', 130],
+	['SIGTERM', 143],
+	['SIGHUP', 129]
+])
+	process.once(signal, () => process.exit(code))
 try {
 	await main()
 } catch (error) {

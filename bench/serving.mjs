@@ -40,4 +40,5 @@ export async function withServer(contender, {directory}, options, act) {
 }
 
 /** The chosen of these contenders, in this order. */
-export const chosenOf = ({contenders}, ...ids) => ids.flatMap(id => contenders.filter(contender => contender.id === id))
+export const chosenOf = ({contenders}, ...ids) =>
+	ids.flatMap(id => contenders.filter(contender => contender.id === id))

@@ -15,19 +15,29 @@ import {mean, percentile} from './statistics.mjs'
  * @param {{fromMs: number, toMs: number, fps: number}} window by the monotonic clock, and the camera's rate
  */
 export function sightOf(frames, clocks, {fromMs, toMs, fps}) {
-	const seen = dates(frames, clocks).filter(({arrivalMs}) => arrivalMs >= fromMs && arrivalMs < toMs)
+	const seen = dates(frames, clocks).filter(
+		({arrivalMs}) => arrivalMs >= fromMs && arrivalMs < toMs
+	)
 	const dated = seen.filter(({clockMs}) => clockMs !== undefined)
 	const latencies = dated.map(({arrivalMs, clockMs}) => latencyMs(arrivalMs, clockMs))
 	const repeated = dated.filter(({clockMs}, index) => clockMs === dated[index - 1]?.clockMs).length
 	return {
 		frames: seen.length,
-		fps: seen.length / (toMs - fromMs) * 1000,
+		fps: (seen.length / (toMs - fromMs)) * 1000,
 		bytesPerFrame: mean(seen.map(({bytes}) => bytes)),
-		latencyMs: {p50: percentile(latencies, 0.5), p95: percentile(latencies, 0.95), p99: percentile(latencies, 0.99), max: percentile(latencies, 1)},
+		latencyMs: {
+			p50: percentile(latencies, 0.5),
+			p95: percentile(latencies, 0.95),
+			p99: percentile(latencies, 0.99),
+			max: percentile(latencies, 1)
+		},
 		lost: lostBetween(dated.at(0), dated.at(-1), repeated, fps),
 		repeated,
 		unreadable: seen.filter(frame => frame.kept).length - dated.length,
-		longestGapMs: percentile(seen.slice(1).map(({arrivalMs}, index) => arrivalMs - seen[index].arrivalMs), 1)
+		longestGapMs: percentile(
+			seen.slice(1).map(({arrivalMs}, index) => arrivalMs - seen[index].arrivalMs),
+			1
+		)
 	}
 }
 
@@ -41,17 +51,28 @@ export function sightOf(frames, clocks, {fromMs, toMs, fps}) {
 export function agesOf({frames, clocks}, fromMs) {
 	return dates(frames, clocks)
 		.filter(({clockMs}) => clockMs !== undefined)
-		.map(({arrivalMs, clockMs}) => ({atMs: arrivalMs - fromMs, ageMs: latencyMs(arrivalMs, clockMs)}))
+		.map(({arrivalMs, clockMs}) => ({
+			atMs: arrivalMs - fromMs,
+			ageMs: latencyMs(arrivalMs, clockMs)
+		}))
 }
 
 /** Frames that a viewer got between two times, per second. */
 export function rateOf(frames, {fromMs, toMs}) {
-	return frames.filter(({arrivalMs}) => arrivalMs >= fromMs && arrivalMs < toMs).length / (toMs - fromMs) * 1000
+	return (
+		(frames.filter(({arrivalMs}) => arrivalMs >= fromMs && arrivalMs < toMs).length /
+			(toMs - fromMs)) *
+		1000
+	)
 }
 
 function dates(frames, clocks) {
 	let kept = 0
-	return frames.map((frame, index) => ({...frame, index, clockMs: frame.kept ? clocks[kept++] ?? undefined : undefined}))
+	return frames.map((frame, index) => ({
+		...frame,
+		index,
+		clockMs: frame.kept ? (clocks[kept++] ?? undefined) : undefined
+	}))
 }
 
 /**
@@ -60,6 +81,6 @@ function dates(frames, clocks) {
  */
 function lostBetween(first, last, repeated, fps) {
 	if (!first) return undefined
-	const taken = Math.round((last.clockMs - first.clockMs) * fps / 1000)
+	const taken = Math.round(((last.clockMs - first.clockMs) * fps) / 1000)
 	return Math.max(0, taken - (last.index - first.index - repeated))
 }

@@ -21,7 +21,11 @@
  * @param {Peer} peer
  */
 export async function whep({url}, {offer, accept}) {
-	const response = await fetch(url, {method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: await offer()})
+	const response = await fetch(url, {
+		method: 'POST',
+		headers: {'Content-Type': 'application/sdp'},
+		body: await offer()
+	})
 	const text = await response.text()
 	if (response.status !== 201) throw new Error(`${url} answered ${response.status} ${text}`)
 	await accept(text)
@@ -35,7 +39,10 @@ export async function whep({url}, {offer, accept}) {
  */
 export async function janus({url, mountpoint}, {answer}) {
 	const ask = async (path, message) => {
-		const response = await fetch(url + path, message && {method: 'POST', body: JSON.stringify({transaction: 'bench', ...message})})
+		const response = await fetch(
+			url + path,
+			message && {method: 'POST', body: JSON.stringify({transaction: 'bench', ...message})}
+		)
 		const reply = await response.json()
 		const trouble = reply.error?.reason ?? reply.plugindata?.data?.error
 		if (trouble) throw new Error(`${url}${path} answered ${trouble}`)
@@ -47,7 +54,11 @@ export async function janus({url, mountpoint}, {answer}) {
 	let jsep
 	// Each question waits until there is something to tell, or for half a minute.
 	while (!jsep) ({jsep} = await ask(`${session}?maxev=1`))
-	await ask(handle, {janus: 'message', body: {request: 'start'}, jsep: {type: 'answer', sdp: await answer(jsep.sdp)}})
+	await ask(handle, {
+		janus: 'message',
+		body: {request: 'start'},
+		jsep: {type: 'answer', sdp: await answer(jsep.sdp)}
+	})
 	// Without this it waits for candidates that never come, for all of them are in the answer or learnt from the viewer's checks.
 	await ask(handle, {janus: 'trickle', candidate: {completed: true}})
 }

@@ -21,7 +21,12 @@ export function spread(values) {
 	const sorted = values.filter(value => value !== undefined).toSorted((a, b) => a - b)
 	if (sorted.length === 0) return undefined
 	const middle = (sorted.length - 1) / 2
-	return {median: (sorted[Math.floor(middle)] + sorted[Math.ceil(middle)]) / 2, min: sorted[0], max: sorted.at(-1), samples: sorted.length}
+	return {
+		median: (sorted[Math.floor(middle)] + sorted[Math.ceil(middle)]) / 2,
+		min: sorted[0],
+		max: sorted.at(-1),
+		samples: sorted.length
+	}
 }
 
 /**

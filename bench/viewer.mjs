@@ -29,8 +29,12 @@ socket.on('message', (data, isBinary) => {
 	frames.push({arrivalMs, bytes: data.length, kept})
 	if (frames.length === 1) say({event: 'first', ms: arrivalMs - startMs})
 })
-socket.on('error', error => { say({event: 'error', text: error.message}) })
-socket.on('close', code => { say({event: 'closed', code}) })
+socket.on('error', error => {
+	say({event: 'error', text: error.message})
+})
+socket.on('close', code => {
+	say({event: 'closed', code})
+})
 
 process.stdin.resume().on('end', () => {
 	void report()

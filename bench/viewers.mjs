@@ -12,7 +12,15 @@ import {writeImages} from './images.mjs'
 import {nowMs} from './statistics.mjs'
 import {MultipartReader, WebSocketReader} from './wire.mjs'
 
-const {url: address, file, count, keepers, keepEvery, bytesPerSecond, stop} = JSON.parse(process.argv[2])
+const {
+	url: address,
+	file,
+	count,
+	keepers,
+	keepEvery,
+	bytesPerSecond,
+	stop
+} = JSON.parse(process.argv[2])
 const url = new URL(address)
 const say = facts => process.stdout.write(`${JSON.stringify(facts)}\n`)
 
@@ -25,17 +33,32 @@ let ending = false
 /** One viewer. All share one buffer, for each chunk is done with before the next one is read. */
 function open(index) {
 	const keeps = index < keepers || (index > 0 && index === count - 1)
-	const viewer = {index, keeps, startMs: nowMs(), arrivals: [], bytes: 0, images: [], socket: undefined, opened: undefined}
+	const viewer = {
+		index,
+		keeps,
+		startMs: nowMs(),
+		arrivals: [],
+		bytes: 0,
+		images: [],
+		socket: undefined,
+		opened: undefined
+	}
 	viewers.push(viewer)
-	const trouble = text => { if (!ending) say({event: 'trouble', viewer: index, text}) }
+	const trouble = text => {
+		if (!ending) say({event: 'trouble', viewer: index, text})
+	}
 	viewer.opened = new Promise(resolve => {
 		const Reader = url.protocol === 'ws:' ? WebSocketReader : MultipartReader
 		const reader = new Reader({
 			onOpen: resolve,
 			wants: () => keeps && viewer.arrivals.length % keepEvery === 0,
-			onMessage: (bytes, image) => { onMessage(viewer, bytes, image) },
+			onMessage: (bytes, image) => {
+				onMessage(viewer, bytes, image)
+			},
 			onText: trouble,
-			send: data => { viewer.socket.write(data) }
+			send: data => {
+				viewer.socket.write(data)
+			}
 		})
 		const pace = bytesPerSecond === undefined ? () => true : pacer(() => viewer.socket)
 		viewer.socket = net.connect({
@@ -57,7 +80,9 @@ function open(index) {
 			}
 		})
 		viewer.socket.write(Reader.request(url))
-		viewer.socket.on('error', error => { trouble(error.message) })
+		viewer.socket.on('error', error => {
+			trouble(error.message)
+		})
 		viewer.socket.on('close', () => {
 			trouble('the connection closed')
 			resolve()
@@ -73,7 +98,10 @@ function onMessage(viewer, bytes, image) {
 	if (viewer.arrivals.length > 1) return
 	if (viewers.length === count && viewers.every(({arrivals}) => arrivals.length > 0)) {
 		say({event: 'first', ms: viewers.map(({startMs, arrivals}) => arrivals[0] - startMs)})
-		if (stop) setTimeout(() => { stopReading() }, stop.afterMs)
+		if (stop)
+			setTimeout(() => {
+				stopReading()
+			}, stop.afterMs)
 	}
 }
 
@@ -82,10 +110,15 @@ function pacer(socket) {
 	let paidUntilMs = 0
 	return bytes => {
 		const now = nowMs()
-		paidUntilMs = Math.max(now, paidUntilMs) + bytes / bytesPerSecond * 1000
+		paidUntilMs = Math.max(now, paidUntilMs) + (bytes / bytesPerSecond) * 1000
 		// Timers are late by up to a millisecond; the debt is carried on, so the rate holds.
 		if (paidUntilMs - now < 2) return true
-		setTimeout(() => { socket().resume() }, paidUntilMs - now - 1)
+		setTimeout(
+			() => {
+				socket().resume()
+			},
+			paidUntilMs - now - 1
+		)
 		return false
 	}
 }
@@ -109,8 +142,12 @@ function stopReading() {
 async function report() {
 	ending = true
 	for (const {socket} of viewers) socket.destroy()
-	for (const {index, keeps, images} of viewers) if (keeps) await writeImages(`${file}.${index}`, images)
-	say({event: 'done', viewers: viewers.map(({arrivals, bytes, keeps}) => ({arrivals, bytes, keeps}))})
+	for (const {index, keeps, images} of viewers)
+		if (keeps) await writeImages(`${file}.${index}`, images)
+	say({
+		event: 'done',
+		viewers: viewers.map(({arrivals, bytes, keeps}) => ({arrivals, bytes, keeps}))
+	})
 }
 
 process.stdin.resume().on('end', () => {

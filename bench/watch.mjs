@@ -18,14 +18,21 @@ let files = 0
  */
 export async function startViewer(url, {directory, keepEvery = 1}) {
 	const file = path.join(directory, `frames-${files++}`)
-	const program = startProgram(process.execPath, [`${root}/bench/viewer.mjs`, url, file, String(keepEvery)])
+	const program = startProgram(process.execPath, [
+		`${root}/bench/viewer.mjs`,
+		url,
+		file,
+		String(keepEvery)
+	])
 	const first = await program.line(({event}) => event !== 'done')
-	if (first.event !== 'first') throw new Error(`The viewer of ${url} got no frame but ${JSON.stringify(program.lines)}`)
+	if (first.event !== 'first')
+		throw new Error(`The viewer of ${url} got no frame but ${JSON.stringify(program.lines)}`)
 
 	/** Ends it and resolves with what it saw: {@link import('./sight.mjs').Frame} */
 	const finish = async () => {
 		const trouble = program.lines.filter(({event}) => event !== 'first')
-		if (trouble.length > 0) throw new Error(`The viewer of ${url} was interrupted: ${JSON.stringify(trouble)}`)
+		if (trouble.length > 0)
+			throw new Error(`The viewer of ${url} was interrupted: ${JSON.stringify(trouble)}`)
 		program.child.stdin.end()
 		const {frames} = await program.line(({event}) => event === 'done')
 		await program.exit
@@ -35,7 +42,9 @@ export async function startViewer(url, {directory, keepEvery = 1}) {
 	return {
 		firstFrameMs: first.ms,
 		/** Ends it. */
-		stop: async () => { await finish() },
+		stop: async () => {
+			await finish()
+		},
 		/** Ends it, and reads the clock of every image that it kept. */
 		async result() {
 			const frames = await finish()
@@ -53,11 +62,22 @@ export async function startViewer(url, {directory, keepEvery = 1}) {
  * @param {{directory: string, count?: number, keepers?: number, keepEvery?: number, bytesPerSecond?: number, stop?: {afterMs: number, forMs: number}, within?: number}} options
  * the first `keepers` and the last viewer keep images; `within` is the process whose network they are in
  */
-export async function startViewers(url, {directory, count = 1, keepers = 1, keepEvery = 1, within, ...pace}) {
+export async function startViewers(
+	url,
+	{directory, count = 1, keepers = 1, keepEvery = 1, within, ...pace}
+) {
 	const file = path.join(directory, `frames-${files++}`)
-	const program = startProgram(process.execPath, [`${root}/bench/viewers.mjs`, JSON.stringify({url, file, count, keepers, keepEvery, ...pace})], {within})
-	const first = await program.line(({event}) => event === 'first' || event === 'trouble', FIRST_FRAMES_TIMEOUT_MS)
-	if (first.event !== 'first') throw new Error(`A viewer of ${url} got no frame: ${JSON.stringify(program.lines)}`)
+	const program = startProgram(
+		process.execPath,
+		[`${root}/bench/viewers.mjs`, JSON.stringify({url, file, count, keepers, keepEvery, ...pace})],
+		{within}
+	)
+	const first = await program.line(
+		({event}) => event === 'first' || event === 'trouble',
+		FIRST_FRAMES_TIMEOUT_MS
+	)
+	if (first.event !== 'first')
+		throw new Error(`A viewer of ${url} got no frame: ${JSON.stringify(program.lines)}`)
 
 	return {
 		pid: program.pid,
@@ -70,14 +90,21 @@ export async function startViewers(url, {directory, count = 1, keepers = 1, keep
 		 */
 		async result() {
 			const trouble = program.lines.filter(({event}) => event === 'trouble')
-			if (trouble.length > 0) throw new Error(`A viewer of ${url} was interrupted: ${JSON.stringify(trouble.slice(0, 5))}`)
+			if (trouble.length > 0)
+				throw new Error(
+					`A viewer of ${url} was interrupted: ${JSON.stringify(trouble.slice(0, 5))}`
+				)
 			program.child.stdin.end()
 			const {viewers} = await program.line(({event}) => event === 'done', FIRST_FRAMES_TIMEOUT_MS)
 			await program.exit
 			const results = []
 			for (const [index, {arrivals, bytes, keeps}] of viewers.entries()) {
 				// Only the sum of the bytes is told, for thousands of lengths say no more.
-				const frames = arrivals.map((arrivalMs, number) => ({arrivalMs, bytes: bytes / arrivals.length, kept: keeps && number % keepEvery === 0}))
+				const frames = arrivals.map((arrivalMs, number) => ({
+					arrivalMs,
+					bytes: bytes / arrivals.length,
+					kept: keeps && number % keepEvery === 0
+				}))
 				const clocks = keeps ? await readClocks(`${file}.${index}`) : []
 				if (keeps) await rm(`${file}.${index}`)
 				results.push({frames, clocks})
@@ -95,9 +122,17 @@ export async function startViewers(url, {directory, count = 1, keepers = 1, keep
  */
 export async function startWebrtcViewers(target, {count = 1, host, within, camera}) {
 	const framesPerGroup = Math.max(1, Math.round(camera.fps * camera.keyIntervalSeconds))
-	const program = startProgram(process.execPath, [`${root}/bench/webrtc-viewers.mjs`, JSON.stringify({target, count, host, framesPerGroup})], {within})
-	const first = await program.line(({event}) => event === 'first' || event === 'trouble', FIRST_FRAMES_TIMEOUT_MS)
-	if (first.event !== 'first') throw new Error(`A viewer of ${target.url} got no key frame: ${JSON.stringify(program.lines)}`)
+	const program = startProgram(
+		process.execPath,
+		[`${root}/bench/webrtc-viewers.mjs`, JSON.stringify({target, count, host, framesPerGroup})],
+		{within}
+	)
+	const first = await program.line(
+		({event}) => event === 'first' || event === 'trouble',
+		FIRST_FRAMES_TIMEOUT_MS
+	)
+	if (first.event !== 'first')
+		throw new Error(`A viewer of ${target.url} got no key frame: ${JSON.stringify(program.lines)}`)
 
 	return {
 		pid: program.pid,
@@ -110,7 +145,10 @@ export async function startWebrtcViewers(target, {count = 1, host, within, camer
 		 */
 		async result() {
 			const trouble = program.lines.filter(({event}) => event === 'trouble')
-			if (trouble.length > 0) throw new Error(`A viewer of ${target.url} was interrupted: ${JSON.stringify(trouble.slice(0, 5))}`)
+			if (trouble.length > 0)
+				throw new Error(
+					`A viewer of ${target.url} was interrupted: ${JSON.stringify(trouble.slice(0, 5))}`
+				)
 			program.child.stdin.end()
 			const {viewers} = await program.line(({event}) => event === 'done', FIRST_FRAMES_TIMEOUT_MS)
 			await program.exit

@@ -46,29 +46,54 @@ class Viewer {
 	held = []
 
 	constructor(index) {
-		this.#connection = new ndc.PeerConnection(`viewer-${index}`, {iceServers: [], bindAddress: host})
+		this.#connection = new ndc.PeerConnection(`viewer-${index}`, {
+			iceServers: [],
+			bindAddress: host
+		})
 	}
 
 	/** Resolves when media can flow. */
 	async open() {
 		const opened = new Promise((resolve, reject) => {
-			setTimeout(() => { reject(new Error(`not connected after ${OPEN_TIMEOUT_MS} ms`)) }, OPEN_TIMEOUT_MS).unref()
-			this.#connection.onTrack(track => { this.#watch(track, resolve) })
-			this.#connection.onStateChange(state => { if (state === 'failed' || state === 'closed') reject(new Error(`the connection ${state}`)) })
+			setTimeout(() => {
+				reject(new Error(`not connected after ${OPEN_TIMEOUT_MS} ms`))
+			}, OPEN_TIMEOUT_MS).unref()
+			this.#connection.onTrack(track => {
+				this.#watch(track, resolve)
+			})
+			this.#connection.onStateChange(state => {
+				if (state === 'failed' || state === 'closed') reject(new Error(`the connection ${state}`))
+			})
 			if (target.signalling === 'whep') {
 				const video = new ndc.Video('0', 'RecvOnly')
-				video.addH264Codec(102, 'level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f')
+				video.addH264Codec(
+					102,
+					'level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f'
+				)
 				this.#watch(this.#connection.addTrack(video), resolve)
 			}
 		})
 		const signalled = signallings[target.signalling](target, {
-			offer: async () => this.#describe(() => { this.#connection.setLocalDescription('offer') }),
-			accept: async answer => { this.#connection.setRemoteDescription(answer, 'answer') },
+			offer: async () =>
+				this.#describe(() => {
+					this.#connection.setLocalDescription('offer')
+				}),
+			accept: async answer => {
+				this.#connection.setRemoteDescription(answer, 'answer')
+			},
 			// Without candidates the library waits for the server's checks. With them it would begin DTLS before the server has the answer, and again only after a second.
-			answer: async offer => this.#describe(() => { this.#connection.setRemoteDescription(offer.replace(/^a=(?:candidate:.*|end-of-candidates)\r\n/gm, ''), 'offer') })
+			answer: async offer =>
+				this.#describe(() => {
+					this.#connection.setRemoteDescription(
+						offer.replace(/^a=(?:candidate:.*|end-of-candidates)\r\n/gm, ''),
+						'offer'
+					)
+				})
 		})
 		await Promise.all([signalled, opened])
-		this.#connection.onStateChange(state => { trouble(`the connection is ${state}`) })
+		this.#connection.onStateChange(state => {
+			trouble(`the connection is ${state}`)
+		})
 	}
 
 	close() {
@@ -77,7 +102,11 @@ class Viewer {
 
 	/** The description that the act makes, with every candidate. */
 	async #describe(act) {
-		const gathered = new Promise(resolve => { this.#connection.onGatheringStateChange(state => { if (state === 'complete') resolve() }) })
+		const gathered = new Promise(resolve => {
+			this.#connection.onGatheringStateChange(state => {
+				if (state === 'complete') resolve()
+			})
+		})
 		act()
 		await gathered
 		return this.#connection.localDescription().sdp
@@ -87,7 +116,9 @@ class Viewer {
 		this.held.push(track)
 		track.setMediaHandler(this.#receiving)
 		track.onOpen(onOpen)
-		track.onMessage(packet => { this.#onPacket(packet) })
+		track.onMessage(packet => {
+			this.#onPacket(packet)
+		})
 	}
 
 	#onPacket(packet) {
@@ -95,7 +126,8 @@ class Viewer {
 		if (packet[1] >= 192 && packet[1] <= 223) return
 		const now = nowMs()
 		const sequence = packet.readUInt16BE(2)
-		const ahead = this.#highest === undefined ? 1 : modulo(sequence - this.#highest, SEQUENCE_NUMBERS)
+		const ahead =
+			this.#highest === undefined ? 1 : modulo(sequence - this.#highest, SEQUENCE_NUMBERS)
 		if (ahead > SEQUENCE_NUMBERS / 2) {
 			// One that came late was counted as missing.
 			this.#missing--
@@ -116,7 +148,8 @@ class Viewer {
 		else {
 			// A key frame starts its numbers anew.
 			const due = key ? framesPerGroup : number
-			if (this.#number !== undefined) this.#missingFrames += modulo(due - this.#number - 1 - this.#unnumbered, FRAME_NUMBERS)
+			if (this.#number !== undefined)
+				this.#missingFrames += modulo(due - this.#number - 1 - this.#unnumbered, FRAME_NUMBERS)
 			this.#number = key ? 0 : number
 			this.#unnumbered = 0
 		}
@@ -132,21 +165,21 @@ class Viewer {
 
 function payloadOf(packet) {
 	const extension = packet[0] & 0x10 ? 4 + 4 * packet.readUInt16BE(14) : 0
-	return packet.subarray(12 + 4 * (packet[0] & 0x0F) + extension)
+	return packet.subarray(12 + 4 * (packet[0] & 0x0f) + extension)
 }
 
 /** The type of the first slice in a packet, and where its header begins, [RFC 6184]; no place where that is in another packet. */
 function sliceIn(payload) {
 	const isSlice = type => type === SLICE || type === KEY_SLICE
-	const type = payload[0] & 0x1F
+	const type = payload[0] & 0x1f
 	if (isSlice(type)) return {type, at: 1}
 	if (type === PART) {
-		const whole = payload[1] & 0x1F
+		const whole = payload[1] & 0x1f
 		return isSlice(whole) ? {type: whole, at: payload[1] & 0x80 ? 2 : undefined} : {}
 	}
 	if (type !== SEVERAL) return {}
 	for (let at = 1; at + 2 < payload.length; at += 2 + payload.readUInt16BE(at)) {
-		const inner = payload[at + 2] & 0x1F
+		const inner = payload[at + 2] & 0x1f
 		if (isSlice(inner)) return {type: inner, at: at + 3}
 	}
 	return {}
@@ -155,7 +188,7 @@ function sliceIn(payload) {
 /** `frame_num` of the slice header that begins here, [ITU-T H.264 7.3.3]; undefined where it is not the frame's first slice. */
 function frameNumber(payload, at) {
 	let bit = at * 8
-	const read = () => payload[bit >> 3] >> (7 - (bit++ & 7)) & 1
+	const read = () => (payload[bit >> 3] >> (7 - (bit++ & 7))) & 1
 	const golomb = () => {
 		let zeros = 0
 		while (read() === 0 && zeros < 32) zeros++
@@ -175,12 +208,20 @@ function trouble(text) {
 }
 
 function onKeyFrame() {
-	if (viewers.length === count && viewers.every(({keyFrameMs}) => keyFrameMs !== undefined)) say({event: 'first', ms: viewers.map(({startMs, keyFrameMs}) => keyFrameMs - startMs)})
+	if (viewers.length === count && viewers.every(({keyFrameMs}) => keyFrameMs !== undefined))
+		say({event: 'first', ms: viewers.map(({startMs, keyFrameMs}) => keyFrameMs - startMs)})
 }
 
 process.stdin.resume().on('end', () => {
 	ending = true
-	const told = {event: 'done', viewers: viewers.map(({arrivals, packetsMissing, framesMissing}) => ({arrivals, packetsMissing, framesMissing}))}
+	const told = {
+		event: 'done',
+		viewers: viewers.map(({arrivals, packetsMissing, framesMissing}) => ({
+			arrivals,
+			packetsMissing,
+			framesMissing
+		}))
+	}
 	// A pipe takes megabytes in parts: the process must live until the last one.
 	process.stdout.write(`${JSON.stringify(told)}\n`, () => {
 		for (const viewer of viewers) viewer.close()

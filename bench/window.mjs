@@ -12,18 +12,29 @@ export async function measureWindow(pid, {settleSeconds, seconds}) {
 	await pause(settleSeconds * 1000)
 	const reading = () => {
 		const {busy, stolen} = machineSeconds()
-		return {cpu: cpuSeconds(pid), each: cpuByProcess(pid), other: busy - cpuSeconds(process.pid), stolen, atMs: nowMs()}
+		return {
+			cpu: cpuSeconds(pid),
+			each: cpuByProcess(pid),
+			other: busy - cpuSeconds(process.pid),
+			stolen,
+			atMs: nowMs()
+		}
 	}
 	const from = reading()
 	await pause(seconds * 1000)
 	const to = reading()
-	const cores = pick => (pick(to) - pick(from)) / (to.atMs - from.atMs) * 1000
+	const cores = pick => ((pick(to) - pick(from)) / (to.atMs - from.atMs)) * 1000
 	return {
 		fromMs: from.atMs,
 		toMs: to.atMs,
 		cpuCores: cores(({cpu}) => cpu),
-		byProcess: [...from.each].filter(([each]) => to.each.has(each)).map(([each, {name}]) => ({name, cores: cores(reading => reading.each.get(each).seconds)})),
-		otherCores: Math.max(0, cores(({other}) => other)),
+		byProcess: [...from.each]
+			.filter(([each]) => to.each.has(each))
+			.map(([each, {name}]) => ({name, cores: cores(reading => reading.each.get(each).seconds)})),
+		otherCores: Math.max(
+			0,
+			cores(({other}) => other)
+		),
 		stolenCores: cores(({stolen}) => stolen)
 	}
 }

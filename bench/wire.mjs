@@ -24,9 +24,13 @@ class Head {
 	feed(chunk) {
 		this.#bytes = Buffer.concat([this.#bytes, chunk])
 		const end = this.#bytes.indexOf(END_OF_HEAD)
-		if (end === -1 && this.#bytes.length > MAX_HEAD_BYTES) throw new Error('an answer without an end of its head')
+		if (end === -1 && this.#bytes.length > MAX_HEAD_BYTES)
+			throw new Error('an answer without an end of its head')
 		if (end === -1) return undefined
-		const [text, rest] = [this.#bytes.toString('latin1', 0, end), this.#bytes.subarray(end + END_OF_HEAD.length)]
+		const [text, rest] = [
+			this.#bytes.toString('latin1', 0, end),
+			this.#bytes.subarray(end + END_OF_HEAD.length)
+		]
 		this.#bytes = Buffer.alloc(0)
 		return {text, rest}
 	}
@@ -91,7 +95,8 @@ export class WebSocketReader {
 		else {
 			const head = this.#head.feed(chunk)
 			if (!head) return
-			if (!head.text.startsWith('HTTP/1.1 101 ')) throw new Error(`the server answered ${head.text.split('\r\n', 1)[0]}`)
+			if (!head.text.startsWith('HTTP/1.1 101 '))
+				throw new Error(`the server answered ${head.text.split('\r\n', 1)[0]}`)
 			this.#open = true
 			this.#listener.onOpen()
 			this.#feedFrames(head.rest)
@@ -113,8 +118,14 @@ export class WebSocketReader {
 
 	#beginBody() {
 		const short = this.#header[1] & 0x7f
-		if (this.#headerBytes < 2 || this.#headerBytes < (short < 126 ? 2 : short === 126 ? 4 : 10)) return
-		const length = short < 126 ? short : short === 126 ? this.#header.readUInt16BE(2) : Number(this.#header.readBigUInt64BE(2))
+		if (this.#headerBytes < 2 || this.#headerBytes < (short < 126 ? 2 : short === 126 ? 4 : 10))
+			return
+		const length =
+			short < 126
+				? short
+				: short === 126
+					? this.#header.readUInt16BE(2)
+					: Number(this.#header.readBigUInt64BE(2))
 		this.#headerBytes = 0
 		this.#final = (this.#header[0] & 0x80) !== 0
 		this.#opcode = this.#header[0] & 0x0f
@@ -132,7 +143,8 @@ export class WebSocketReader {
 		const parts = this.#body.parts
 		this.#body = undefined
 		if (this.#opcode === OPCODES.ping) this.#pong(Buffer.concat(parts))
-		else if (this.#opcode === OPCODES.close) this.#listener.onText(`closed with ${Buffer.concat(parts).toString('latin1')}`)
+		else if (this.#opcode === OPCODES.close)
+			this.#listener.onText(`closed with ${Buffer.concat(parts).toString('latin1')}`)
 		else if (this.#opcode !== OPCODES.pong) {
 			if (parts) this.#messageParts.push(...parts)
 			if (this.#final) this.#endMessage()
@@ -148,7 +160,12 @@ export class WebSocketReader {
 
 	/** A client's frames are masked; a mask of zeros leaves them as they are. */
 	#pong(payload) {
-		this.#listener.send(Buffer.concat([Buffer.from([0x80 | OPCODES.pong, 0x80 | payload.length, 0, 0, 0, 0]), payload]))
+		this.#listener.send(
+			Buffer.concat([
+				Buffer.from([0x80 | OPCODES.pong, 0x80 | payload.length, 0, 0, 0, 0]),
+				payload
+			])
+		)
 	}
 }
 
@@ -191,7 +208,8 @@ export class MultipartReader {
 
 	#begin(text) {
 		if (!this.#answered) {
-			if (!/^HTTP\/1\.[01] 200 /.test(text)) throw new Error(`the server answered ${text.split('\r\n', 1)[0]}`)
+			if (!/^HTTP\/1\.[01] 200 /.test(text))
+				throw new Error(`the server answered ${text.split('\r\n', 1)[0]}`)
 			this.#answered = true
 			this.#listener.onOpen()
 			// The answer's own head; a part's may follow in the same bytes, and is told from it by its length.

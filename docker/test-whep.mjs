@@ -26,7 +26,9 @@ function fail(reason) {
 	void end(1)
 }
 
-setTimeout(() => { fail('no end after 30 s') }, 30_000)
+setTimeout(() => {
+	fail('no end after 30 s')
+}, 30_000)
 const video = new ndc.Video('0', 'RecvOnly')
 video.addH264Codec(102, 'level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f')
 const track = connection.addTrack(video)
@@ -39,14 +41,24 @@ track.onMessage(packet => {
 	bytes += packet.length
 	// The marker ends a picture, [RFC 6184 5.1].
 	if (packet[1] < 128 || ++pictures !== Number(wanted)) return
-	console.log(JSON.stringify({pictures, kilobytes: Math.round(bytes / 1000), port, seconds: elapsed()}))
+	console.log(
+		JSON.stringify({pictures, kilobytes: Math.round(bytes / 1000), port, seconds: elapsed()})
+	)
 	void end(0)
 })
 
-const gathered = new Promise(resolve => { connection.onGatheringStateChange(state => { if (state === 'complete') resolve() }) })
+const gathered = new Promise(resolve => {
+	connection.onGatheringStateChange(state => {
+		if (state === 'complete') resolve()
+	})
+})
 connection.setLocalDescription('offer')
 await gathered
-const response = await fetch(url, {method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: connection.localDescription().sdp})
+const response = await fetch(url, {
+	method: 'POST',
+	headers: {'Content-Type': 'application/sdp'},
+	body: connection.localDescription().sdp
+})
 const answer = await response.text()
 session = response.headers.get('location')
 if (response.status !== 201) fail(`the server answered ${response.status}: ${answer}`)

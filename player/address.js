@@ -11,14 +11,28 @@
 const storageKey = 'sluice.last'
 
 /** Names after which an unencoded `&name=` in a link belongs to the page, not to the camera's URL before it. */
-const knownNames = new Set(['mode', 'pipeline', 'token', 'adaptive', 'quality', 'max_width', 'max_height', 'max_fps', 'transport', 'latency'])
+const knownNames = new Set([
+	'mode',
+	'pipeline',
+	'token',
+	'adaptive',
+	'quality',
+	'max_width',
+	'max_height',
+	'max_fps',
+	'transport',
+	'latency'
+])
 
 const secretWord = 'pass|pwd|psw|loginpas|auth|token|secret|credential|key(?![a-z])|(?<![a-z])pw'
 const secretName = new RegExp(secretWord, 'i')
 // `?user=admin&password=xyz`, `/user=admin_password=xyz_channel=1`, encoded or not. The value may hold anything, so it
 // ends where another `name=` starts, not at the first odd character. Nothing before the word is looked at, and little behind
 // it: a link may be long, and made to keep the page busy.
-const secretParameter = new RegExp(`((?:${secretWord})[a-z]{0,32}(?:=|%3D)).*?(?=(?:[/?&;,#]|%2F|%3F|%26)[\\w.-]+(?:=|%3D)|_[a-z\\d]+(?:=|%3D)|$)`, 'gis')
+const secretParameter = new RegExp(
+	`((?:${secretWord})[a-z]{0,32}(?:=|%3D)).*?(?=(?:[/?&;,#]|%2F|%3F|%26)[\\w.-]+(?:=|%3D)|_[a-z\\d]+(?:=|%3D)|$)`,
+	'gis'
+)
 
 /** A host, with or without a port, that nobody would have as a user name: dotted, in brackets, or localhost. */
 const certainHost = /^(?:[^:@[\]][^:@[\].]*\.[^:@[\]]+|\[[\da-f:.]+\]|localhost)(?::\d*)?$/i
@@ -40,7 +54,8 @@ export function withoutPassword(url) {
 	const [, scheme, rest] = /^([a-z][a-z\d+.-]*:\/\/|)(.*)$/is.exec(url.trim()) ?? ['', '', '']
 	const at = endOfUser(rest)
 	// Half an address, with a password where the port would be.
-	if (at === -1 && !possibleHost.test(beforePath(rest)) && !certainHost.test(beforePath(rest))) return scheme + rest.split(':', 1)[0]
+	if (at === -1 && !possibleHost.test(beforePath(rest)) && !certainHost.test(beforePath(rest)))
+		return scheme + rest.split(':', 1)[0]
 	const user = rest.slice(0, Math.max(at, 0)).split(/:|%3A/i, 1)[0]
 	const place = rest.slice(at + 1).replace(secretParameter, '$1')
 	return `${scheme}${user}${user === '' ? '' : '@'}${place}`
@@ -54,7 +69,8 @@ function endOfUser(rest) {
 	const last = rest.lastIndexOf('@')
 	const behind = rest.slice(last + 1)
 	const behindIsAddress = /[:/?]/.test(behind) || certainHost.test(behind)
-	const isPlain = certainHost.test(beforePath(rest)) || (possibleHost.test(beforePath(rest)) && !behindIsAddress)
+	const isPlain =
+		certainHost.test(beforePath(rest)) || (possibleHost.test(beforePath(rest)) && !behindIsAddress)
 	return isPlain ? -1 : last
 }
 
@@ -69,7 +85,9 @@ export function readAddress(hash) {
 	for (const [name, value] of read) parameters[name] = value
 	const {rtsp_url: rtspUrl = '', camera = '', pipeline = '', token = '', mode, ...rest} = parameters
 	const wanted = {rtspUrl: rtspUrl.trim(), camera, pipeline, token, parameters: rest}
-	return wanted.rtspUrl === '' && camera === '' ? null : {...wanted, mode: mode ?? usualMode(wanted)}
+	return wanted.rtspUrl === '' && camera === ''
+		? null
+		: {...wanted, mode: mode ?? usualMode(wanted)}
 }
 
 /**
@@ -100,7 +118,9 @@ function mendByHand(query) {
  */
 export function writeAddress(wanted) {
 	const {camera, rtspUrl, mode, pipeline, parameters} = wanted
-	const written = new URLSearchParams(camera === '' ? {rtsp_url: withoutPassword(rtspUrl)} : {camera})
+	const written = new URLSearchParams(
+		camera === '' ? {rtsp_url: withoutPassword(rtspUrl)} : {camera}
+	)
 	if (mode !== usualMode(wanted)) written.set('mode', mode)
 	if (pipeline !== '') written.set('pipeline', pipeline)
 	for (const [name, value] of Object.entries(parameters)) {

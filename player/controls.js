@@ -29,7 +29,15 @@ export class Controls {
 	 * @param {() => void} options.onPictureInPicture
 	 * @param {() => void} options.onFullscreen
 	 */
-	constructor({texts, screen, onRetry, onStatistics, onSnapshot, onPictureInPicture, onFullscreen}) {
+	constructor({
+		texts,
+		screen,
+		onRetry,
+		onStatistics,
+		onSnapshot,
+		onPictureInPicture,
+		onFullscreen
+	}) {
 		this.#texts = texts
 		this.#screen = screen
 		const {text} = texts
@@ -59,12 +67,34 @@ export class Controls {
 		parts.statisticsButton.setAttribute('aria-pressed', 'false')
 		parts.retry.addEventListener('click', onRetry)
 		parts.message.append(parts.spinner, parts.title, parts.age, parts.countdown, parts.retry)
-		parts.controls.append(parts.statisticsButton, parts.snapshot, parts.pictureInPicture, parts.fullscreen)
-		for (const name of ['state', 'message', 'statistics', 'controls']) parts[name].setAttribute('part', name)
-		this.#statistics = this.#rows(['mode', 'rate', 'resolution', 'quality', 'bandwidth', 'dropped', 'delay', 'first_picture'])
+		parts.controls.append(
+			parts.statisticsButton,
+			parts.snapshot,
+			parts.pictureInPicture,
+			parts.fullscreen
+		)
+		for (const name of ['state', 'message', 'statistics', 'controls'])
+			parts[name].setAttribute('part', name)
+		this.#statistics = this.#rows([
+			'mode',
+			'rate',
+			'resolution',
+			'quality',
+			'bandwidth',
+			'dropped',
+			'delay',
+			'first_picture'
+		])
 		// The words are in the viewer's language, whatever the page's is. The keyboard's place may be handed to it by `show()`.
 		this.root = element('div', {lang: texts.lang, tabIndex: -1})
-		this.root.append(screen.video, screen.canvas, parts.message, parts.state, parts.statistics, parts.controls)
+		this.root.append(
+			screen.video,
+			screen.canvas,
+			parts.message,
+			parts.state,
+			parts.statistics,
+			parts.controls
+		)
 	}
 
 	/** @param {boolean} hidden */
@@ -76,7 +106,8 @@ export class Controls {
 	set name(name) {
 		const {text} = this.#texts
 		const label = name === '' ? text('picture') : text('picture_of', {name})
-		for (const surface of [this.#screen.canvas, this.#screen.video]) surface.setAttribute('aria-label', label)
+		for (const surface of [this.#screen.canvas, this.#screen.video])
+			surface.setAttribute('aria-label', label)
 	}
 
 	/**
@@ -88,7 +119,18 @@ export class Controls {
 	show({state, statistics, pictureAgeMs}) {
 		const {text} = this.#texts
 		const {name, reason, retryInMs} = state
-		const {state: words, message, spinner, title, age, countdown, retry, snapshot, pictureInPicture, fullscreen} = this.#parts
+		const {
+			state: words,
+			message,
+			spinner,
+			title,
+			age,
+			countdown,
+			retry,
+			snapshot,
+			pictureInPicture,
+			fullscreen
+		} = this.#parts
 		const hasPicture = this.#screen.shown !== null
 		const stale = hasPicture && name !== 'live'
 		const classes = `${name}${stale ? ' stale' : ''}`
@@ -100,8 +142,18 @@ export class Controls {
 		message.hidden = name === 'live'
 		spinner.hidden = hasPicture || name !== 'loading'
 		setText(title, this.#title(state, hasPicture))
-		setText(age, stale && name !== 'loading' ? text('last_picture', {age: ageOf(pictureAgeMs, text)}) : '')
-		setText(countdown, name === 'reconnecting' ? (retryInMs === null ? text('trying') : text('next_try', {seconds: Math.max(1, Math.ceil(retryInMs / 1000))})) : '')
+		setText(
+			age,
+			stale && name !== 'loading' ? text('last_picture', {age: ageOf(pictureAgeMs, text)}) : ''
+		)
+		setText(
+			countdown,
+			name === 'reconnecting'
+				? retryInMs === null
+					? text('trying')
+					: text('next_try', {seconds: Math.max(1, Math.ceil(retryInMs / 1000))})
+				: ''
+		)
 		setText(retry, text('try_now'))
 		retry.hidden = !canRetry
 		message.dataset.code = reason?.code ?? ''
@@ -122,19 +174,40 @@ export class Controls {
 	}
 
 	/** @param {import('./sluice-player.js').SluicePlayer['statistics']} statistics */
-	#showStatistics({mode, fps, width, height, bitsPerSecond, quality, dropped, delayMs, delayOf, firstPictureMs}) {
+	#showStatistics({
+		mode,
+		fps,
+		width,
+		height,
+		bitsPerSecond,
+		quality,
+		dropped,
+		delayMs,
+		delayOf,
+		firstPictureMs
+	}) {
 		const {text, lang} = this.#texts
-		const number = (value, digits = 0) => value.toLocaleString(lang, {minimumFractionDigits: digits, maximumFractionDigits: digits})
+		const number = (value, digits = 0) =>
+			value.toLocaleString(lang, {minimumFractionDigits: digits, maximumFractionDigits: digits})
 		const milliseconds = value => text('milliseconds', {count: number(value)})
 		const rows = this.#statistics
 		setText(rows.mode, mode === null ? '–' : text(`mode_${mode}`))
 		setText(rows.rate, fps === null ? '–' : text('rate_value', {count: number(fps)}))
 		setText(rows.resolution, width === 0 ? '–' : `${width} × ${height}`)
 		rows.quality.parentElement.hidden = quality === null
-		setText(rows.quality, quality === null ? '–' : text('quality_value', {value: quality.newest, best: quality.best}))
-		setText(rows.bandwidth, bitsPerSecond === null ? '–' : `${number(bitsPerSecond / 1e6, 1)} Mbit/s`)
+		setText(
+			rows.quality,
+			quality === null ? '–' : text('quality_value', {value: quality.newest, best: quality.best})
+		)
+		setText(
+			rows.bandwidth,
+			bitsPerSecond === null ? '–' : `${number(bitsPerSecond / 1e6, 1)} Mbit/s`
+		)
 		setText(rows.dropped, number(dropped))
-		setText(rows.delay, delayMs === null ? '–' : `${milliseconds(delayMs)} (${text(`delay_${delayOf}`)})`)
+		setText(
+			rows.delay,
+			delayMs === null ? '–' : `${milliseconds(delayMs)} (${text(`delay_${delayOf}`)})`
+		)
 		setText(rows.first_picture, firstPictureMs === null ? '–' : milliseconds(firstPictureMs))
 	}
 
@@ -152,7 +225,11 @@ export class Controls {
 
 	/** @param {keyof typeof icons} name @param {() => void} onClick */
 	#button(name, onClick) {
-		const button = element('button', {type: 'button', title: this.#texts.text(name), className: name})
+		const button = element('button', {
+			type: 'button',
+			title: this.#texts.text(name),
+			className: name
+		})
 		button.setAttribute('aria-label', this.#texts.text(name))
 		const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg')
 		svg.setAttribute('viewBox', '0 0 24 24')
@@ -169,7 +246,9 @@ export class Controls {
 /** @param {number} ms @param {import('./texts.js').Texts['text']} text */
 function ageOf(ms, text) {
 	const seconds = Math.round(ms / 1000)
-	return seconds < 120 ? text('seconds', {count: seconds}) : text('minutes', {count: Math.floor(seconds / 60)})
+	return seconds < 120
+		? text('seconds', {count: seconds})
+		: text('minutes', {count: Math.floor(seconds / 60)})
 }
 
 /** Leaves equal text alone, so that a screen reader does not say it again. @param {HTMLElement} target @param {string} value */

@@ -10,14 +10,22 @@ const exampleSum = 3688
 export function jpegQuality(picture) {
 	const bytes = new DataView(picture, 0, Math.min(picture.byteLength, 65_536))
 	// Behind the start of the image, segments: a marker, then the length of what follows, itself included.
-	for (let at = 2; at + 4 <= bytes.byteLength && bytes.getUint8(at) === 0xFF; at += 2 + bytes.getUint16(at + 2)) {
-		if (bytes.getUint8(at + 1) !== 0xDB) continue
+	for (
+		let at = 2;
+		at + 4 <= bytes.byteLength && bytes.getUint8(at) === 0xff;
+		at += 2 + bytes.getUint16(at + 2)
+	) {
+		if (bytes.getUint8(at + 1) !== 0xdb) continue
 		const wide = bytes.getUint8(at + 4) >> 4 !== 0
 		if (at + 5 + (wide ? 128 : 64) > bytes.byteLength) return null
 		let sum = 0
-		for (let index = 0; index < 64; index++) sum += wide ? bytes.getUint16(at + 5 + index * 2) : bytes.getUint8(at + 5 + index)
-		const percent = sum / exampleSum * 100
-		return Math.max(1, Math.min(100, Math.round(percent > 100 ? 5000 / percent : (200 - percent) / 2)))
+		for (let index = 0; index < 64; index++)
+			sum += wide ? bytes.getUint16(at + 5 + index * 2) : bytes.getUint8(at + 5 + index)
+		const percent = (sum / exampleSum) * 100
+		return Math.max(
+			1,
+			Math.min(100, Math.round(percent > 100 ? 5000 / percent : (200 - percent) / 2))
+		)
 	}
 	return null
 }

@@ -6,7 +6,13 @@ import {isOfModeAlone} from './reasons.js'
 export const modeNames = ['webrtc', 'webcodecs', 'mse', 'jpeg']
 
 /** Why a mode may fail this once, though the network and the camera allow it. */
-const passing = new Set(['no_first_picture', 'over_capacity', 'pipeline_failed', 'internal_error', 'webrtc_failed'])
+const passing = new Set([
+	'no_first_picture',
+	'over_capacity',
+	'pipeline_failed',
+	'internal_error',
+	'webrtc_failed'
+])
 
 const storageKey = 'sluice.modes'
 /** A network or a camera may have been changed since, so what worked is remembered for a day. */
@@ -26,7 +32,9 @@ class Memory {
 
 	/** @param {string} key @param {string | undefined} value */
 	set(key, value) {
-		const newest = Object.entries(this.#read()).filter(([other]) => other !== key).slice(1 - mostRemembered)
+		const newest = Object.entries(this.#read())
+			.filter(([other]) => other !== key)
+			.slice(1 - mostRemembered)
 		if (value !== undefined) newest.push([key, [value, Date.now()]])
 		try {
 			localStorage.setItem(storageKey, JSON.stringify(Object.fromEntries(newest)))
@@ -49,8 +57,9 @@ const memory = new Memory()
 
 /** A short number for a text, as FNV-1a makes it. @param {string} text */
 function numberOf(text) {
-	let hash = 0x811C9DC5
-	for (let index = 0; index < text.length; index++) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193)
+	let hash = 0x811c9dc5
+	for (let index = 0; index < text.length; index++)
+		hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193)
 	return (hash >>> 0).toString(36)
 }
 
@@ -102,7 +111,14 @@ export class Ladder {
 		const known = this.#proved ?? (this.#pinned ? undefined : memory.get(this.#cameraKey))
 		this.#index = Math.max(0, this.#rungs.indexOf(known))
 		// Where the network held WebRTC back it does so for each camera of the server: a wall must not wait for each of its tiles.
-		if (this.#index === 0 && !this.#pinned && memory.get(this.#serverKey) === 'blocked' && this.mode === 'webrtc' && !this.isLast) this.#index = 1
+		if (
+			this.#index === 0 &&
+			!this.#pinned &&
+			memory.get(this.#serverKey) === 'blocked' &&
+			this.mode === 'webrtc' &&
+			!this.isLast
+		)
+			this.#index = 1
 	}
 
 	/** Leaves a mode that failed for this reason. @param {import('./reasons.js').Reason} reason @returns {boolean} whether there is another */

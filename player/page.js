@@ -33,7 +33,8 @@ function connect(wanted) {
 	Object.assign(player, {camera, rtspUrl, token, mode, pipeline, parameters})
 	player.reconnect()
 	// On a phone the picture is below the form, and a player that nobody sees does not play.
-	if (player.getBoundingClientRect().top >= window.innerHeight) player.scrollIntoView({block: 'nearest'})
+	if (player.getBoundingClientRect().top >= window.innerHeight)
+		player.scrollIntoView({block: 'nearest'})
 	void loadLists()
 }
 
@@ -102,9 +103,14 @@ async function loadLists() {
 /** Offers the names of the server's cameras where a URL is typed. */
 async function loadCameras() {
 	try {
-		const answer = await fetch(new URL('cameras', location.href), {cache: 'no-store', signal: AbortSignal.timeout(5000)})
+		const answer = await fetch(new URL('cameras', location.href), {
+			cache: 'no-store',
+			signal: AbortSignal.timeout(5000)
+		})
 		const {cameras} = await answer.json()
-		part('camera-names').replaceChildren(...cameras.map(({name}) => new window.Option('', String(name))))
+		part('camera-names').replaceChildren(
+			...cameras.map(({name}) => new window.Option('', String(name)))
+		)
 	} catch {
 		// A server that tells no names takes URLs.
 	}
@@ -131,7 +137,8 @@ function showReason(reason) {
 	const message = part('message')
 	message.hidden = reason === null
 	if (!reason) return
-	const code = text(reason.code) === '' || text(`${reason.code}_advice`) === '' ? 'unknown' : reason.code
+	const code =
+		text(reason.code) === '' || text(`${reason.code}_advice`) === '' ? 'unknown' : reason.code
 	// What a mode needs is that mode's own.
 	const advice = text(`${code}_${player.state.mode}_advice`) || text(`${code}_advice`)
 	message.dataset.code = reason.code
@@ -151,25 +158,39 @@ function refresh() {
 	const {name, retryInMs} = player.state
 	setText(part('state'), text(`state_${name}`))
 	part('retry').hidden = name !== 'reconnecting'
-	setText(part('countdown'), retryInMs === null ? text('trying') : text('next_try', {seconds: Math.max(1, Math.ceil(retryInMs / 1000))}))
+	setText(
+		part('countdown'),
+		retryInMs === null
+			? text('trying')
+			: text('next_try', {seconds: Math.max(1, Math.ceil(retryInMs / 1000))})
+	)
 	showFigures()
 }
 
 function showFigures() {
 	const {mode, width, height, fps, bitsPerSecond, dropped, quality} = player.statistics
-	const number = (value, digits) => value.toLocaleString(texts.lang, {minimumFractionDigits: digits, maximumFractionDigits: digits})
+	const number = (value, digits) =>
+		value.toLocaleString(texts.lang, {minimumFractionDigits: digits, maximumFractionDigits: digits})
 	setText(part('mode-shown'), mode === null ? '–' : text(`mode_${mode}`))
 	setText(part('rate'), fps === null ? '–' : text('rate_value', {count: number(fps, 0)}))
-	setText(part('bandwidth'), bitsPerSecond === null ? '–' : `${number(bitsPerSecond / 1e6, 1)} Mbit/s`)
+	setText(
+		part('bandwidth'),
+		bitsPerSecond === null ? '–' : `${number(bitsPerSecond / 1e6, 1)} Mbit/s`
+	)
 	setText(part('resolution'), width === 0 ? '–' : `${width} × ${height}`)
-	setText(part('quality'), quality === null ? '–' : text('quality_value', {value: quality.newest, best: quality.best}))
+	setText(
+		part('quality'),
+		quality === null ? '–' : text('quality_value', {value: quality.newest, best: quality.best})
+	)
 	setText(part('dropped'), number(dropped, 0))
 }
 
 function translate() {
 	document.documentElement.lang = texts.lang
-	for (const target of document.querySelectorAll('[data-text]')) target.textContent = text(target.dataset.text)
-	for (const target of document.querySelectorAll('[data-hint]')) target.title = text(target.dataset.hint)
+	for (const target of document.querySelectorAll('[data-text]'))
+		target.textContent = text(target.dataset.text)
+	for (const target of document.querySelectorAll('[data-hint]'))
+		target.title = text(target.dataset.hint)
 }
 
 /** Escape belongs to an input method, an open list or the full screen first. @param {KeyboardEvent} event */
@@ -187,7 +208,9 @@ disconnectButton.addEventListener('click', disconnect)
 document.addEventListener('keydown', event => {
 	if (event.key === 'Escape' && !disconnectButton.disabled && isForThePage(event)) disconnect()
 })
-part('try-now').addEventListener('click', () => { player.tryNow() })
+part('try-now').addEventListener('click', () => {
+	player.tryNow()
+})
 part('parameters').addEventListener('parameters', showSettings)
 player.addEventListener('statechange', showState)
 window.addEventListener('hashchange', followAddress)

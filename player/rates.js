@@ -26,6 +26,9 @@ export class Rates {
 		const newest = this.#samples.at(-1)
 		if (!oldest || !newest || newest.at - oldest.at < leastMs) return null
 		const seconds = (newest.at - oldest.at) / 1000
-		return {fps: (newest.drawn - oldest.drawn) / seconds, bitsPerSecond: (newest.bytes - oldest.bytes) * 8 / seconds}
+		return {
+			fps: (newest.drawn - oldest.drawn) / seconds,
+			bitsPerSecond: ((newest.bytes - oldest.bytes) * 8) / seconds
+		}
 	}
 }

@@ -8,9 +8,20 @@
 
 /** Reasons that another try does not mend: somebody has to change something first. */
 const finalCodes = new Set([
-	'bad_request', 'unauthorized', 'forbidden', 'not_found', 'method_not_allowed',
-	'camera_unauthorized', 'camera_not_found', 'camera_unsupported', 'template_invalid',
-	'not_images', 'not_video', 'mode_unsupported', 'webrtc_unavailable', 'bad_address'
+	'bad_request',
+	'unauthorized',
+	'forbidden',
+	'not_found',
+	'method_not_allowed',
+	'camera_unauthorized',
+	'camera_not_found',
+	'camera_unsupported',
+	'template_invalid',
+	'not_images',
+	'not_video',
+	'mode_unsupported',
+	'webrtc_unavailable',
+	'bad_address'
 ])
 
 /**
@@ -18,8 +29,18 @@ const finalCodes = new Set([
  * camera may lock after a few wrong passwords.
  */
 const sameInEachMode = new Set([
-	'camera_unreachable', 'camera_unauthorized', 'camera_not_found', 'camera_timeout', 'camera_lost',
-	'unauthorized', 'forbidden', 'shutting_down', 'server_unreachable', 'connection_lost', 'silent', 'bad_address'
+	'camera_unreachable',
+	'camera_unauthorized',
+	'camera_not_found',
+	'camera_timeout',
+	'camera_lost',
+	'unauthorized',
+	'forbidden',
+	'shutting_down',
+	'server_unreachable',
+	'connection_lost',
+	'silent',
+	'bad_address'
 ])
 
 /**
@@ -27,9 +48,16 @@ const sameInEachMode = new Set([
  * @type {Record<number, string>}
  */
 const codesByClose = {
-	1001: 'shutting_down', 1012: 'shutting_down',
-	4400: 'bad_request', 4401: 'unauthorized', 4403: 'forbidden', 4404: 'not_found',
-	4500: 'pipeline_failed', 4502: 'camera_lost', 4503: 'over_capacity', 4504: 'camera_timeout'
+	1001: 'shutting_down',
+	1012: 'shutting_down',
+	4400: 'bad_request',
+	4401: 'unauthorized',
+	4403: 'forbidden',
+	4404: 'not_found',
+	4500: 'pipeline_failed',
+	4502: 'camera_lost',
+	4503: 'over_capacity',
+	4504: 'camera_timeout'
 }
 
 /** @param {Reason} reason */

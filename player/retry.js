@@ -35,7 +35,9 @@ export class Retry {
 		this.#losses = liveMs >= soundAfterMs ? 1 : this.#losses + 1
 		const pauseMs = pauseAfter(this.#losses)
 		this.#at = performance.now() + pauseMs
-		this.#timer = setTimeout(() => { this.now() }, pauseMs)
+		this.#timer = setTimeout(() => {
+			this.now()
+		}, pauseMs)
 	}
 
 	/** Ends the pause, if there is one. */

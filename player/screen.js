@@ -4,9 +4,18 @@ export class Screen {
 	#shown = null
 
 	constructor() {
-		this.canvas = Object.assign(document.createElement('canvas'), {width: 16, height: 9, hidden: true})
+		this.canvas = Object.assign(document.createElement('canvas'), {
+			width: 16,
+			height: 9,
+			hidden: true
+		})
 		this.canvas.setAttribute('role', 'img')
-		this.video = Object.assign(document.createElement('video'), {muted: true, playsInline: true, hidden: true, disableRemotePlayback: true})
+		this.video = Object.assign(document.createElement('video'), {
+			muted: true,
+			playsInline: true,
+			hidden: true,
+			disableRemotePlayback: true
+		})
 		for (const surface of [this.canvas, this.video]) surface.setAttribute('part', 'picture')
 	}
 
@@ -18,7 +27,8 @@ export class Screen {
 	/** @returns {{width: number, height: number}} of the picture; zero where there is none */
 	get size() {
 		if (this.#shown === 'canvas') return {width: this.canvas.width, height: this.canvas.height}
-		if (this.#shown === 'video') return {width: this.video.videoWidth, height: this.video.videoHeight}
+		if (this.#shown === 'video')
+			return {width: this.video.videoWidth, height: this.video.videoHeight}
 		return {width: 0, height: 0}
 	}
 
@@ -55,7 +65,9 @@ export class Screen {
 	async snapshot(type) {
 		const copy = document.createElement('canvas')
 		if (!this.#copy(copy)) return null
-		return new Promise(resolve => { copy.toBlob(resolve, type, 0.92) })
+		return new Promise(resolve => {
+			copy.toBlob(resolve, type, 0.92)
+		})
 	}
 
 	/** @param {HTMLCanvasElement} target */
@@ -63,7 +75,9 @@ export class Screen {
 		const {width, height} = this.size
 		if (width === 0 || height === 0) return false
 		Object.assign(target, {width, height})
-		target.getContext('2d', {alpha: false})?.drawImage(this.#shown === 'video' ? this.video : this.canvas, 0, 0, width, height)
+		target
+			.getContext('2d', {alpha: false})
+			?.drawImage(this.#shown === 'video' ? this.video : this.canvas, 0, 0, width, height)
 		return true
 	}
 }

@@ -49,7 +49,9 @@ export class Session {
 	#isPinned = false
 	/** @type {import('./modes/mode.js').Mode | null} */
 	#mode = null
-	#retry = new Retry(() => { this.#begin() })
+	#retry = new Retry(() => {
+		this.#begin()
+	})
 	/** Removes the listeners on the window and the document. */
 	#listening = new AbortController()
 	#deadline = 0
@@ -95,7 +97,13 @@ export class Session {
 	get counts() {
 		const now = this.#mode?.counts
 		const before = this.#countedBefore
-		return now ? {drawn: before.drawn + now.drawn, dropped: before.dropped + now.dropped, bytes: before.bytes + now.bytes} : before
+		return now
+			? {
+					drawn: before.drawn + now.drawn,
+					dropped: before.dropped + now.dropped,
+					bytes: before.bytes + now.bytes
+				}
+			: before
 	}
 
 	get delay() {
@@ -124,7 +132,12 @@ export class Session {
 		this.#countedBefore = {drawn: 0, dropped: 0, bytes: 0}
 		this.#hasPlayed = false
 		this.#retry.reset()
-		this.#ladder = new Ladder({wish, supported: mode => modes[mode].isSupported(), server: wanted.server, camera: wanted.camera || wanted.rtspUrl})
+		this.#ladder = new Ladder({
+			wish,
+			supported: mode => modes[mode].isSupported(),
+			server: wanted.server,
+			camera: wanted.camera || wanted.rtspUrl
+		})
 		this.#state = idle
 		if (seen) this.resume()
 		else this.#change({...idle, name: 'paused'})
@@ -158,10 +171,28 @@ export class Session {
 		this.#listening = new AbortController()
 		const {signal} = this.#listening
 		// After a change of network, or when somebody looks at the page again, waiting has no point.
-		window.addEventListener('online', () => { this.#wake() }, {signal})
-		document.addEventListener('visibilitychange', () => { if (!document.hidden) this.#wake() }, {signal})
+		window.addEventListener(
+			'online',
+			() => {
+				this.#wake()
+			},
+			{signal}
+		)
+		document.addEventListener(
+			'visibilitychange',
+			() => {
+				if (!document.hidden) this.#wake()
+			},
+			{signal}
+		)
 		// A page that goes into the browser's memory, or for good, says good-bye: a server would notice only after seconds.
-		window.addEventListener('pagehide', () => { this.pause() }, {signal})
+		window.addEventListener(
+			'pagehide',
+			() => {
+				this.pause()
+			},
+			{signal}
+		)
 		this.#begin()
 	}
 
@@ -175,7 +206,8 @@ export class Session {
 		const {name} = this.#state
 		if (this.#mode === null) return
 		if (this.#silentForMs > longestSilenceMs) this.#lose({code: 'silent', detail: ''})
-		else if (name === 'live' && this.#silentForMs > silentAfterMs) this.#change({...this.#state, name: 'waiting'})
+		else if (name === 'live' && this.#silentForMs > silentAfterMs)
+			this.#change({...this.#state, name: 'waiting'})
 	}
 
 	/** @param {State} state */
@@ -187,7 +219,8 @@ export class Session {
 	#wake() {
 		if (this.#retry.at !== null) this.tryNow()
 		// The link that this connection used may be gone without a word.
-		else if (this.#firstPictureAt !== 0 && this.#mode && this.#silentForMs > suspiciousSilenceMs) this.#lose({code: 'silent', detail: ''})
+		else if (this.#firstPictureAt !== 0 && this.#mode && this.#silentForMs > suspiciousSilenceMs)
+			this.#lose({code: 'silent', detail: ''})
 	}
 
 	#leave() {
@@ -226,7 +259,10 @@ export class Session {
 		const trying = this.#state.name === 'reconnecting' ? 'reconnecting' : 'loading'
 		this.#change({...this.#state, name: trying, mode: name, retryAt: null})
 		// Whoever was told may have changed the wish.
-		if (this.#state.name === trying) this.#endTurn = takeTurn(() => { this.#tryMode(name) })
+		if (this.#state.name === trying)
+			this.#endTurn = takeTurn(() => {
+				this.#tryMode(name)
+			})
 	}
 
 	/** @param {ModeName} name */
@@ -235,7 +271,10 @@ export class Session {
 			this.#startMode(name)
 		} catch (error) {
 			// A page of https opens no WebSocket without it. A mode that has not begun tells of no failure by itself.
-			this.#lose({code: error.name === 'SecurityError' ? 'bad_address' : 'internal_error', detail: String(error)})
+			this.#lose({
+				code: error.name === 'SecurityError' ? 'bad_address' : 'internal_error',
+				detail: String(error)
+			})
 		}
 	}
 
@@ -246,14 +285,25 @@ export class Session {
 		this.#screen.prepare(Mode.surface)
 		const mode = new Mode({
 			// A template and its parameters belong to one mode: the one that is pinned, and else the one whose pictures the server makes.
-			wanted: this.#isPinned || name === 'jpeg' ? this.#wanted : {...this.#wanted, pipeline: '', parameters: {}},
+			wanted:
+				this.#isPinned || name === 'jpeg'
+					? this.#wanted
+					: {...this.#wanted, pipeline: '', parameters: {}},
 			screen: this.#screen,
-			onFrame: () => { this.#heard() },
-			onPicture: () => { if (this.#mode === mode) this.#shown(Mode.surface) },
-			onFailure: reason => { if (this.#mode === mode) this.#lose(reason) }
+			onFrame: () => {
+				this.#heard()
+			},
+			onPicture: () => {
+				if (this.#mode === mode) this.#shown(Mode.surface)
+			},
+			onFailure: reason => {
+				if (this.#mode === mode) this.#lose(reason)
+			}
 		})
 		this.#mode = mode
-		this.#deadline = setTimeout(() => { this.#onDeadline() }, firstPictureWithinMs)
+		this.#deadline = setTimeout(() => {
+			this.#onDeadline()
+		}, firstPictureWithinMs)
 		mode.start()
 	}
 
@@ -281,14 +331,19 @@ export class Session {
 		if (!this.#mode) return
 		const reason = this.#mode.overdue()
 		if (!reason) {
-			this.#deadline = setTimeout(() => { this.#onDeadline(late) }, againAfterMs)
+			this.#deadline = setTimeout(() => {
+				this.#onDeadline(late)
+			}, againAfterMs)
 			return
 		}
 		const blocked = reason.code === 'media_blocked'
 		// A camera that starts again is no reason to give up a mode that has worked.
 		if (!blocked && (this.#ladder.isLast || this.#ladder.isProved)) return
 		// Nothing takes the place of a mode that is pinned, so it has more time; then people should know that it is the network.
-		if (this.#ladder.isLast && !late) this.#deadline = setTimeout(() => { this.#onDeadline(true) }, blockedAfterMs - firstPictureWithinMs)
+		if (this.#ladder.isLast && !late)
+			this.#deadline = setTimeout(() => {
+				this.#onDeadline(true)
+			}, blockedAfterMs - firstPictureWithinMs)
 		else this.#lose(reason)
 	}
 

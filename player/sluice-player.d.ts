@@ -39,7 +39,7 @@ export interface PlayerStatistics {
 	/** Pictures that arrived and were not shown, since the start. */
 	readonly dropped: number
 	/** JPEG quality of the newest picture and of the best one, where the server was asked to let it follow the link; else null. */
-	readonly quality: {readonly newest: number, readonly best: number} | null
+	readonly quality: {readonly newest: number; readonly best: number} | null
 	/** What the player can measure of the delay, see `delayOf`; null where it can measure none. */
 	readonly delayMs: number | null
 	/**
@@ -95,8 +95,16 @@ export class SluicePlayer extends HTMLElement {
 	snapshot(type?: string): Promise<Blob>
 	/** Rejects in a mode that plays no video: `webcodecs` and `jpeg`. */
 	requestPictureInPicture(): Promise<PictureInPictureWindow>
-	addEventListener<Type extends keyof SluicePlayerEventMap>(type: Type, listener: (this: SluicePlayer, event: SluicePlayerEventMap[Type]) => void, options?: boolean | AddEventListenerOptions): void
-	addEventListener(type: string, listener: EventListenerOrEventListenerObject, options?: boolean | AddEventListenerOptions): void
+	addEventListener<Type extends keyof SluicePlayerEventMap>(
+		type: Type,
+		listener: (this: SluicePlayer, event: SluicePlayerEventMap[Type]) => void,
+		options?: boolean | AddEventListenerOptions
+	): void
+	addEventListener(
+		type: string,
+		listener: EventListenerOrEventListenerObject,
+		options?: boolean | AddEventListenerOptions
+	): void
 }
 
 declare global {

@@ -17,12 +17,26 @@ const nearby = '200px'
  * attributes, properties, methods and events; sluice-player.d.ts their types.
  */
 export class SluicePlayer extends HTMLElement {
-	static observedAttributes = ['src', 'camera', 'rtsp-url', 'mode', 'pipeline', 'parameters', 'token', 'controls']
+	static observedAttributes = [
+		'src',
+		'camera',
+		'rtsp-url',
+		'mode',
+		'pipeline',
+		'parameters',
+		'token',
+		'controls'
+	]
 	static modes = ['auto', ...modeNames]
 
 	#texts = textsFor(navigator.languages)
 	#screen = new Screen()
-	#session = new Session({screen: this.#screen, onState: () => { this.#onState() }})
+	#session = new Session({
+		screen: this.#screen,
+		onState: () => {
+			this.#onState()
+		}
+	})
 	#rates = new Rates()
 	#controls
 	#observer
@@ -43,26 +57,44 @@ export class SluicePlayer extends HTMLElement {
 		this.#controls = new Controls({
 			texts: this.#texts,
 			screen: this.#screen,
-			onRetry: () => { this.reconnect() },
-			onStatistics: () => { this.#refresh() },
-			onSnapshot: () => { void this.#saveSnapshot() },
-			onPictureInPicture: () => { this.requestPictureInPicture().catch(() => undefined) },
-			onFullscreen: () => { this.#toggleFullscreen() }
+			onRetry: () => {
+				this.reconnect()
+			},
+			onStatistics: () => {
+				this.#refresh()
+			},
+			onSnapshot: () => {
+				void this.#saveSnapshot()
+			},
+			onPictureInPicture: () => {
+				this.requestPictureInPicture().catch(() => undefined)
+			},
+			onFullscreen: () => {
+				this.#toggleFullscreen()
+			}
 		})
 		root.append(this.#controls.root)
-		this.#observer = new window.IntersectionObserver(entries => {
-			this.#inView = entries.at(-1)?.isIntersecting ?? false
+		this.#observer = new window.IntersectionObserver(
+			entries => {
+				this.#inView = entries.at(-1)?.isIntersecting ?? false
+				this.#followSight()
+			},
+			{rootMargin: nearby}
+		)
+		this.#screen.video.addEventListener('leavepictureinpicture', () => {
 			this.#followSight()
-		}, {rootMargin: nearby})
-		this.#screen.video.addEventListener('leavepictureinpicture', () => { this.#followSight() })
+		})
 	}
 
 	connectedCallback() {
-		for (const name of ['src', 'camera', 'rtspUrl', 'mode', 'pipeline', 'parameters', 'token']) this.#upgrade(name)
+		for (const name of ['src', 'camera', 'rtspUrl', 'mode', 'pipeline', 'parameters', 'token'])
+			this.#upgrade(name)
 		this.#observer.observe(this)
 		document.addEventListener('visibilitychange', this.#followSight)
 		window.addEventListener('pageshow', this.#followSight)
-		this.#refreshing = setInterval(() => { this.#refresh() }, refreshMs)
+		this.#refreshing = setInterval(() => {
+			this.#refresh()
+		}, refreshMs)
 		this.#openSoon()
 	}
 
@@ -86,34 +118,69 @@ export class SluicePlayer extends HTMLElement {
 		}
 	}
 
-	get src() { return this.getAttribute('src') ?? '' }
-	set src(value) { this.setAttribute('src', value ?? '') }
-	get camera() { return this.getAttribute('camera') ?? '' }
-	set camera(value) { this.setAttribute('camera', value ?? '') }
-	get pipeline() { return this.getAttribute('pipeline') ?? '' }
-	set pipeline(value) { this.setAttribute('pipeline', value ?? '') }
-	get controls() { return this.getAttribute('controls') ?? '' }
-	set controls(value) { this.setAttribute('controls', value ?? '') }
+	get src() {
+		return this.getAttribute('src') ?? ''
+	}
+	set src(value) {
+		this.setAttribute('src', value ?? '')
+	}
+	get camera() {
+		return this.getAttribute('camera') ?? ''
+	}
+	set camera(value) {
+		this.setAttribute('camera', value ?? '')
+	}
+	get pipeline() {
+		return this.getAttribute('pipeline') ?? ''
+	}
+	set pipeline(value) {
+		this.setAttribute('pipeline', value ?? '')
+	}
+	get controls() {
+		return this.getAttribute('controls') ?? ''
+	}
+	set controls(value) {
+		this.setAttribute('controls', value ?? '')
+	}
 
 	get mode() {
 		const mode = this.getAttribute('mode') ?? ''
 		return SluicePlayer.modes.includes(mode) ? mode : 'auto'
 	}
 
-	set mode(value) { this.setAttribute('mode', value ?? '') }
+	set mode(value) {
+		this.setAttribute('mode', value ?? '')
+	}
 
-	get rtspUrl() { return this.#kept('rtsp-url') }
-	set rtspUrl(value) { this.#keep('rtsp-url', value) }
-	get token() { return this.#kept('token') }
-	set token(value) { this.#keep('token', value) }
+	get rtspUrl() {
+		return this.#kept('rtsp-url')
+	}
+	set rtspUrl(value) {
+		this.#keep('rtsp-url', value)
+	}
+	get token() {
+		return this.#kept('token')
+	}
+	set token(value) {
+		this.#keep('token', value)
+	}
 
-	get parameters() { return Object.fromEntries(new URLSearchParams(this.getAttribute('parameters') ?? '')) }
-	set parameters(value) { this.setAttribute('parameters', new URLSearchParams(value ?? '').toString()) }
+	get parameters() {
+		return Object.fromEntries(new URLSearchParams(this.getAttribute('parameters') ?? ''))
+	}
+	set parameters(value) {
+		this.setAttribute('parameters', new URLSearchParams(value ?? '').toString())
+	}
 
 	/** What happens now. */
 	get state() {
 		const {name, mode, reason, retryAt} = this.#session.state
-		return {name, mode, reason: reason && {code: reason.code, detail: reason.detail}, retryInMs: retryAt === null ? null : Math.max(0, retryAt - performance.now())}
+		return {
+			name,
+			mode,
+			reason: reason && {code: reason.code, detail: reason.detail},
+			retryInMs: retryAt === null ? null : Math.max(0, retryAt - performance.now())
+		}
 	}
 
 	/** What can be measured now. */
@@ -178,7 +245,8 @@ export class SluicePlayer extends HTMLElement {
 
 	/** Puts the picture into a small window of its own, in the modes that play a video: `webrtc` and `mse`. */
 	async requestPictureInPicture() {
-		if (this.#screen.shown !== 'video') throw new window.DOMException('This mode has no picture-in-picture', 'NotSupportedError')
+		if (this.#screen.shown !== 'video')
+			throw new window.DOMException('This mode has no picture-in-picture', 'NotSupportedError')
 		return this.#screen.video.requestPictureInPicture()
 	}
 
@@ -232,13 +300,19 @@ export class SluicePlayer extends HTMLElement {
 	}
 
 	get #isSeen() {
-		return this.shadowRoot.pictureInPictureElement === this.#screen.video || (this.#inView && !document.hidden)
+		return (
+			this.shadowRoot.pictureInPictureElement === this.#screen.video ||
+			(this.#inView && !document.hidden)
+		)
 	}
 
 	/** A player that nobody sees costs the camera and the server nothing. */
 	#followSight = () => {
 		clearTimeout(this.#leaving)
-		if (!this.#isSeen) this.#leaving = setTimeout(() => { this.#session.pause() }, leaveAfterMs)
+		if (!this.#isSeen)
+			this.#leaving = setTimeout(() => {
+				this.#session.pause()
+			}, leaveAfterMs)
 		else if (this.#session.state.name === 'paused' && !this.#pausedByCall) this.#session.resume()
 	}
 
@@ -253,8 +327,13 @@ export class SluicePlayer extends HTMLElement {
 		this.#session.tick()
 		const {name} = this.#session.state
 		if (name === 'live') this.#rates.sample(this.#session.counts)
-		this.#controls.show({state: this.state, statistics: this.statistics, pictureAgeMs: this.#session.pictureAgeMs})
-		if (name === 'live' || name === 'waiting') this.dispatchEvent(new window.CustomEvent('statistics', {detail: this.statistics}))
+		this.#controls.show({
+			state: this.state,
+			statistics: this.statistics,
+			pictureAgeMs: this.#session.pictureAgeMs
+		})
+		if (name === 'live' || name === 'waiting')
+			this.dispatchEvent(new window.CustomEvent('statistics', {detail: this.statistics}))
 	}
 
 	#toggleFullscreen() {
@@ -267,11 +346,17 @@ export class SluicePlayer extends HTMLElement {
 		if (!image) return
 		const address = URL.createObjectURL(image)
 		const time = new Date().toISOString().slice(0, 19).replaceAll(':', '-')
-		Object.assign(document.createElement('a'), {href: address, download: `${this.camera || 'camera'}-${time}.jpg`}).click()
+		Object.assign(document.createElement('a'), {
+			href: address,
+			download: `${this.camera || 'camera'}-${time}.jpg`
+		}).click()
 		// The browser reads it after the click.
-		setTimeout(() => { URL.revokeObjectURL(address) }, 10_000)
+		setTimeout(() => {
+			URL.revokeObjectURL(address)
+		}, 10_000)
 	}
 }
 
 // A page may load this module from two addresses.
-if (!window.customElements.get('sluice-player')) window.customElements.define('sluice-player', SluicePlayer)
+if (!window.customElements.get('sluice-player'))
+	window.customElements.define('sluice-player', SluicePlayer)

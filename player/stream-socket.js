@@ -46,10 +46,14 @@ export class StreamSocket {
 			else reason = reasonIn(message) ?? reason
 		}
 		socket.onclose = ({code}) => {
-			const lost = codeOfClose(code) ?? (this.#openedAt === 0 ? 'server_unreachable' : 'connection_lost')
+			const lost =
+				codeOfClose(code) ?? (this.#openedAt === 0 ? 'server_unreachable' : 'connection_lost')
 			this.close()
 			// A code that a newer server may have added is final as the server's status says: 4xx is the viewer's fault.
-			this.#options.onLoss({...(reason ?? {code: lost, detail: ''}), ...(code >= 4400 && code < 4500 && {final: true})})
+			this.#options.onLoss({
+				...(reason ?? {code: lost, detail: ''}),
+				...(code >= 4400 && code < 4500 && {final: true})
+			})
 		}
 	}
 

@@ -50,7 +50,9 @@ export class TemplateForm {
 		this.#select = select
 		this.#box = box
 		this.#texts = texts
-		select.addEventListener('change', () => { this.#showParameters({}) })
+		select.addEventListener('change', () => {
+			this.#showParameters({})
+		})
 		this.fill(this.#wanted)
 	}
 
@@ -83,7 +85,10 @@ export class TemplateForm {
 	/** @param {string | URL} address */
 	async #load(address) {
 		try {
-			const answer = await fetch(address, {cache: 'no-store', signal: AbortSignal.timeout(listWithinMs)})
+			const answer = await fetch(address, {
+				cache: 'no-store',
+				signal: AbortSignal.timeout(listWithinMs)
+			})
 			const {pipelines} = await answer.json()
 			const templates = pipelines.filter(template => typeof template?.name === 'string')
 			if (!answer.ok || templates.length === 0) return false
@@ -102,12 +107,18 @@ export class TemplateForm {
 	fill(wanted) {
 		this.#wanted = wanted
 		// A template that could not be read does not say what it makes.
-		const offered = (this.#templates ?? []).filter(({output}) => output === undefined || this.#output.test(output))
+		const offered = (this.#templates ?? []).filter(
+			({output}) => output === undefined || this.#output.test(output)
+		)
 		this.#usual = offered.find(({name}) => name === usualTemplate) ?? offered[0]
-		const options = [new window.Option(this.#texts.text('default_template'), ''), ...offered.map(template => this.#option(template))]
+		const options = [
+			new window.Option(this.#texts.text('default_template'), ''),
+			...offered.map(template => this.#option(template))
+		]
 		const chosen = wanted.pipeline
 		// A link may name a template that the list lacks: the form shows what was asked for, and the server says what it thinks of it.
-		if (!options.some(option => option.value === chosen)) options.push(new window.Option(chosen, chosen))
+		if (!options.some(option => option.value === chosen))
+			options.push(new window.Option(chosen, chosen))
 		this.#select.replaceChildren(...options)
 		this.#select.value = chosen
 		this.#showParameters(wanted.parameters)
@@ -125,7 +136,11 @@ export class TemplateForm {
 		const pipeline = this.#select.value
 		const template = this.#templateNamed(pipeline)
 		// Without a description there are no controls, but a link may have brought parameters.
-		if (!template) return {pipeline, parameters: pipeline === this.#wanted.pipeline ? this.#wanted.parameters : {}}
+		if (!template)
+			return {
+				pipeline,
+				parameters: pipeline === this.#wanted.pipeline ? this.#wanted.parameters : {}
+			}
 		const parameters = {}
 		for (const parameter of parametersOf(template)) {
 			const value = this.#control(parameter).value.trim()
@@ -153,7 +168,9 @@ export class TemplateForm {
 	/** @param {Record<string, string>} values */
 	#showParameters(values) {
 		const template = this.#templateNamed(this.#select.value)
-		const fields = parametersOf(template).map(parameter => this.#field(parameter, values[parameter.name] ?? String(parameter.default ?? '')))
+		const fields = parametersOf(template).map(parameter =>
+			this.#field(parameter, values[parameter.name] ?? String(parameter.default ?? ''))
+		)
 		const rules = template?.adaptive ?? []
 		if (rules.length > 0) fields.push(this.#adaptiveField(rules, values.adaptive === 'on'))
 		this.#box.replaceChildren(...fields)
@@ -164,8 +181,12 @@ export class TemplateForm {
 	#field(parameter, value) {
 		const field = element('div', {className: 'field'})
 		const id = `parameter-${parameter.name}`
-		const label = element('label', {htmlFor: id, textContent: this.#texts.text(`label_${parameter.name}`) || parameter.name})
-		const control = parameter.type === 'choice' ? this.#choice(parameter, value) : entry(parameter, value)
+		const label = element('label', {
+			htmlFor: id,
+			textContent: this.#texts.text(`label_${parameter.name}`) || parameter.name
+		})
+		const control =
+			parameter.type === 'choice' ? this.#choice(parameter, value) : entry(parameter, value)
 		control.id = id
 		control.name = parameter.name
 		// The controls stand beside the form that they belong to.
@@ -181,14 +202,25 @@ export class TemplateForm {
 	#adaptiveField(rules, checked) {
 		const {text} = this.#texts
 		const id = 'parameter-adaptive'
-		const list = rules.map(({parameter, lowest}) => text('adaptive_lowest', {name: text(`label_${parameter}`) || parameter, lowest})).join(text('list_separator'))
+		const list = rules
+			.map(({parameter, lowest}) =>
+				text('adaptive_lowest', {name: text(`label_${parameter}`) || parameter, lowest})
+			)
+			.join(text('list_separator'))
 		const control = element('input', {type: 'checkbox', id, checked})
 		control.setAttribute('form', this.#select.form?.id ?? '')
 		control.setAttribute('aria-describedby', `${id}-note`)
 		const label = element('label', {htmlFor: id})
 		label.append(control, text('label_adaptive'))
 		const field = element('div', {className: 'field check'})
-		field.append(label, element('p', {className: 'note', id: `${id}-note`, textContent: text('hint_adaptive', {list})}))
+		field.append(
+			label,
+			element('p', {
+				className: 'note',
+				id: `${id}-note`,
+				textContent: text('hint_adaptive', {list})
+			})
+		)
 		return field
 	}
 
@@ -197,7 +229,17 @@ export class TemplateForm {
 		const select = element('select', {})
 		// A value that is no choice is shown all the same, so that the form tells what was asked for.
 		const values = new Set([...(parameter.choices ?? []).map(String), value])
-		select.append(...[...values].map(choice => new window.Option(isDefault(parameter, choice) ? this.#texts.text('choice_default', {value: choice}) : choice, choice)))
+		select.append(
+			...[...values].map(
+				choice =>
+					new window.Option(
+						isDefault(parameter, choice)
+							? this.#texts.text('choice_default', {value: choice})
+							: choice,
+						choice
+					)
+			)
+		)
 		select.value = value
 		return select
 	}
@@ -205,27 +247,45 @@ export class TemplateForm {
 	/** @param {Parameter} parameter @returns {Node[]} */
 	#hint(parameter) {
 		const {minimum, maximum} = parameter
-		const key = minimum === undefined ? (maximum === undefined ? '' : 'range_to') : (maximum === undefined ? 'range_from' : 'range')
+		const key =
+			minimum === undefined
+				? maximum === undefined
+					? ''
+					: 'range_to'
+				: maximum === undefined
+					? 'range_from'
+					: 'range'
 		const ownText = this.#texts.text(`hint_${parameter.name}`)
 		const facts = [
 			parameter.type === 'choice' ? '' : this.#texts.text(key, {minimum, maximum}),
-			parameter.type === 'choice' || parameter.default === undefined ? '' : this.#texts.text('default_value', {value: parameter.default})
-		].filter(fact => fact !== '').join(' · ')
+			parameter.type === 'choice' || parameter.default === undefined
+				? ''
+				: this.#texts.text('default_value', {value: parameter.default})
+		]
+			.filter(fact => fact !== '')
+			.join(' · ')
 		// The server's texts are English: a screen reader on a Chinese page has to know.
-		const about = element('span', ownText === '' ? {textContent: parameter.text ?? '', lang: 'en'} : {textContent: ownText})
+		const about = element(
+			'span',
+			ownText === '' ? {textContent: parameter.text ?? '', lang: 'en'} : {textContent: ownText}
+		)
 		return [element('span', {textContent: facts}), about].filter(part => part.textContent !== '')
 	}
 }
 
 /** @param {Template | undefined} template @returns {Parameter[]} */
 function parametersOf(template) {
-	return Array.isArray(template?.parameters) ? template.parameters.filter(parameter => typeof parameter?.name === 'string') : []
+	return Array.isArray(template?.parameters)
+		? template.parameters.filter(parameter => typeof parameter?.name === 'string')
+		: []
 }
 
 /** @param {Parameter} parameter @param {string} value */
 function isDefault(parameter, value) {
 	if (parameter.default === undefined) return false
-	return parameter.type === 'choice' ? value === String(parameter.default) : Number(value) === Number(parameter.default)
+	return parameter.type === 'choice'
+		? value === String(parameter.default)
+		: Number(value) === Number(parameter.default)
 }
 
 /** @param {Parameter} parameter @param {string} value */

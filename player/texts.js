@@ -17,7 +17,8 @@ const english = {
 	disconnect: 'Disconnect',
 	try_now: 'Try now',
 	full_screen: 'Full screen',
-	list_missing: 'The server’s list of templates could not be loaded. You can still connect, with the defaults.',
+	list_missing:
+		'The server’s list of templates could not be loaded. You can still connect, with the defaults.',
 	picture: 'The camera’s picture',
 	not_live_yet: 'Not live: connecting',
 	seconds: '{count} s',
@@ -27,7 +28,8 @@ const english = {
 	resolution: 'Size',
 	quality: 'JPEG quality',
 	quality_value: '{value} of {best}',
-	quality_hint: 'Of the newest picture, read from the picture itself. It follows the link, and so may the frame rate',
+	quality_hint:
+		'Of the newest picture, read from the picture itself. It follows the link, and so may the frame rate',
 	bandwidth: 'Bandwidth',
 	dropped: 'Dropped',
 	dropped_hint: 'Pictures that arrived but were not drawn, for a newer one was there already',
@@ -60,7 +62,8 @@ const english = {
 	milliseconds: '{count} ms',
 	wall: 'Cameras',
 	wall_empty: 'No camera to show',
-	wall_empty_advice: 'The server’s configuration names no camera. Name some there, or in the address of this page:',
+	wall_empty_advice:
+		'The server’s configuration names no camera. Name some there, or in the address of this page:',
 	enlarge: 'Show {name} large',
 	close: 'Close',
 	next_try: 'Next try in {seconds} s.',
@@ -82,23 +85,31 @@ const english = {
 	shutting_down: 'The server is shutting down or restarting.',
 	shutting_down_advice: 'This page tries again by itself.',
 	camera_unreachable: 'The camera cannot be reached.',
-	camera_unreachable_advice: 'Check the host and the port in the URL, and that the camera is switched on and in a network that the server reaches. This page tries again by itself.',
+	camera_unreachable_advice:
+		'Check the host and the port in the URL, and that the camera is switched on and in a network that the server reaches. This page tries again by itself.',
 	camera_unauthorized: 'The camera refuses the user name or the password.',
-	camera_unauthorized_advice: 'Write both into the URL, as in rtsp://user:password@host/path, then connect again. Some cameras lock after a few wrong tries.',
+	camera_unauthorized_advice:
+		'Write both into the URL, as in rtsp://user:password@host/path, then connect again. Some cameras lock after a few wrong tries.',
 	camera_not_found: 'The camera has no such stream.',
-	camera_not_found_advice: 'Check the path in the URL, the part after the host: the camera’s manual names it. Then connect again.',
+	camera_not_found_advice:
+		'Check the path in the URL, the part after the host: the camera’s manual names it. Then connect again.',
 	camera_unsupported: 'The camera sends no video that this template can use.',
-	camera_unsupported_advice: 'Choose another template, or another codec in the camera’s own settings, then connect again.',
+	camera_unsupported_advice:
+		'Choose another template, or another codec in the camera’s own settings, then connect again.',
 	camera_timeout: 'The camera did not answer in time.',
-	camera_timeout_advice: 'Check that the URL is right and no firewall is in between; over UDP, try the transport tcp. This page tries again by itself.',
+	camera_timeout_advice:
+		'Check that the URL is right and no firewall is in between; over UDP, try the transport tcp. This page tries again by itself.',
 	camera_lost: 'The camera’s video stopped.',
 	camera_lost_advice: 'The camera or its network went away. This page tries again by itself.',
 	template_invalid: 'The template does not work on this server.',
-	template_invalid_advice: 'Choose another template, or ask whoever runs the server to mend this one.',
+	template_invalid_advice:
+		'Choose another template, or ask whoever runs the server to mend this one.',
 	pipeline_failed: 'The server’s video pipeline failed.',
-	pipeline_failed_advice: 'This page tries again by itself. If it happens again and again, the server’s log tells why.',
+	pipeline_failed_advice:
+		'This page tries again by itself. If it happens again and again, the server’s log tells why.',
 	internal_error: 'The server failed.',
-	internal_error_advice: 'This page tries again by itself. If it happens again and again, the server’s log tells why.',
+	internal_error_advice:
+		'This page tries again by itself. If it happens again and again, the server’s log tells why.',
 	server_unreachable: 'The server cannot be reached.',
 	server_unreachable_advice: 'Check this device’s network. This page tries again by itself.',
 	connection_lost: 'The connection to the server was lost.',
@@ -110,19 +121,23 @@ const english = {
 	no_first_picture: 'No picture came in time.',
 	no_first_picture_advice: 'Choose another mode, or connect again.',
 	media_blocked: 'The network lets no WebRTC through.',
-	media_blocked_advice: 'WebRTC needs UDP between this device and the server. Choose another mode, or Automatic. This page tries again by itself.',
+	media_blocked_advice:
+		'WebRTC needs UDP between this device and the server. Choose another mode, or Automatic. This page tries again by itself.',
 	webrtc_unavailable: 'This server has no WebRTC.',
 	webrtc_unavailable_advice: 'Choose another mode, or Automatic.',
 	webrtc_failed: 'The server’s WebRTC failed.',
 	webrtc_failed_advice: 'The server starts it again, and this page tries again by itself.',
 	mode_unsupported: 'This browser does not have this mode here.',
 	mode_unsupported_advice: 'Choose another mode, or Automatic.',
-	mode_unsupported_webcodecs_advice: 'Browsers have WebCodecs on https and on localhost only. Choose another mode, or Automatic.',
+	mode_unsupported_webcodecs_advice:
+		'Browsers have WebCodecs on https and on localhost only. Choose another mode, or Automatic.',
 	decode_failed: 'This browser cannot decode the camera’s video.',
-	decode_failed_advice: 'Choose the mode JPEG, for which the server decodes, or Automatic. In JPEG, choose the template jpeg, which makes every image anew.',
+	decode_failed_advice:
+		'Choose the mode JPEG, for which the server decodes, or Automatic. In JPEG, choose the template jpeg, which makes every image anew.',
 	not_video: 'This template does not make H.264.',
 	not_video_advice: 'Choose another template, or the mode JPEG, then connect again.',
-	bad_address: 'The server’s address cannot be opened from this page: it begins with http:// or https://, and on a page of https with https://.',
+	bad_address:
+		'The server’s address cannot be opened from this page: it begins with http:// or https://, and on a page of https with https://.',
 	bad_address_advice: 'Write the server’s whole address, such as https://host:8000.',
 	unknown: 'The server reports an error that this page does not know.',
 	unknown_advice: 'See what the server says. A newer version of this page may know more.',
@@ -225,15 +240,18 @@ const chinese = {
 	shutting_down: '服务器正在关闭或重启。',
 	shutting_down_advice: '本页面会自动重试。',
 	camera_unreachable: '无法连接到摄像机。',
-	camera_unreachable_advice: '请检查地址中的主机和端口，并确认摄像机已开机且与服务器网络相通。本页面会自动重试。',
+	camera_unreachable_advice:
+		'请检查地址中的主机和端口，并确认摄像机已开机且与服务器网络相通。本页面会自动重试。',
 	camera_unauthorized: '摄像机拒绝了用户名或密码。',
-	camera_unauthorized_advice: '请将用户名和密码写入地址，例如 rtsp://user:password@host/path，然后重新连接。部分摄像机在多次输错后会锁定。',
+	camera_unauthorized_advice:
+		'请将用户名和密码写入地址，例如 rtsp://user:password@host/path，然后重新连接。部分摄像机在多次输错后会锁定。',
 	camera_not_found: '摄像机上没有此视频流。',
 	camera_not_found_advice: '请检查地址中主机之后的路径（摄像机说明书中有说明），然后重新连接。',
 	camera_unsupported: '摄像机没有此模板可用的视频。',
 	camera_unsupported_advice: '请选择其他模板，或在摄像机设置中更换编码格式，然后重新连接。',
 	camera_timeout: '摄像机未在规定时间内响应。',
-	camera_timeout_advice: '请确认地址正确且未被防火墙阻挡；若使用 UDP，请改用 tcp 传输。本页面会自动重试。',
+	camera_timeout_advice:
+		'请确认地址正确且未被防火墙阻挡；若使用 UDP，请改用 tcp 传输。本页面会自动重试。',
 	camera_lost: '摄像机视频已中断。',
 	camera_lost_advice: '摄像机或其网络已断开。本页面会自动重试。',
 	template_invalid: '此模板无法在该服务器上运行。',
@@ -253,19 +271,23 @@ const chinese = {
 	no_first_picture: '未能及时收到画面。',
 	no_first_picture_advice: '请选择其他播放方式，或重新连接。',
 	media_blocked: '网络阻挡了 WebRTC。',
-	media_blocked_advice: 'WebRTC 需要本设备与服务器之间的 UDP。请选择其他播放方式或“自动”。本页面会自动重试。',
+	media_blocked_advice:
+		'WebRTC 需要本设备与服务器之间的 UDP。请选择其他播放方式或“自动”。本页面会自动重试。',
 	webrtc_unavailable: '此服务器没有 WebRTC。',
 	webrtc_unavailable_advice: '请选择其他播放方式或“自动”。',
 	webrtc_failed: '服务器的 WebRTC 出现故障。',
 	webrtc_failed_advice: '服务器会重新启动它，本页面会自动重试。',
 	mode_unsupported: '此浏览器在此处不支持该播放方式。',
 	mode_unsupported_advice: '请选择其他播放方式或“自动”。',
-	mode_unsupported_webcodecs_advice: '浏览器仅在 https 和 localhost 下提供 WebCodecs。请选择其他播放方式或“自动”。',
+	mode_unsupported_webcodecs_advice:
+		'浏览器仅在 https 和 localhost 下提供 WebCodecs。请选择其他播放方式或“自动”。',
 	decode_failed: '此浏览器无法解码摄像机的视频。',
-	decode_failed_advice: '请选择由服务器解码的 JPEG 播放方式，或“自动”。若已是 JPEG，请选择会重新编码的模板 jpeg。',
+	decode_failed_advice:
+		'请选择由服务器解码的 JPEG 播放方式，或“自动”。若已是 JPEG，请选择会重新编码的模板 jpeg。',
 	not_video: '此模板不输出 H.264。',
 	not_video_advice: '请选择其他模板或 JPEG 播放方式，然后重新连接。',
-	bad_address: '此页面无法打开该服务器地址：地址须以 http:// 或 https:// 开头，https 页面须使用 https://。',
+	bad_address:
+		'此页面无法打开该服务器地址：地址须以 http:// 或 https:// 开头，https 页面须使用 https://。',
 	bad_address_advice: '请填写完整的服务器地址，例如 https://host:8000。',
 	unknown: '服务器报告了本页面未知的错误。',
 	unknown_advice: '请参阅服务器信息。新版页面可能提供更多说明。',
@@ -306,10 +328,14 @@ const languages = {en: english, zh: chinese}
  * @returns {Texts}
  */
 export function textsFor(preferred) {
-	const found = preferred.map(tag => tag.toLowerCase().split('-', 1)[0]).find(tag => tag in languages) ?? 'en'
+	const found =
+		preferred.map(tag => tag.toLowerCase().split('-', 1)[0]).find(tag => tag in languages) ?? 'en'
 	const texts = languages[found]
 	return {
 		lang: found === 'zh' ? 'zh-CN' : 'en',
-		text: (key, values = {}) => Object.hasOwn(texts, key) ? texts[key].replace(/\{(\w+)\}/g, (_, name) => String(values[name])) : ''
+		text: (key, values = {}) =>
+			Object.hasOwn(texts, key)
+				? texts[key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]))
+				: ''
 	}
 }

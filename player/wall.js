@@ -34,7 +34,8 @@ function camerasIn(wanted) {
 	for (const [name, value] of wanted) {
 		const last = cameras.at(-1)
 		if (name === 'camera') cameras.push({name: value, main: {camera: value}, sub: {camera: value}})
-		else if (name === 'rtsp_url') cameras.push({name: withoutPassword(value), main: {rtspUrl: value}, sub: {rtspUrl: value}})
+		else if (name === 'rtsp_url')
+			cameras.push({name: withoutPassword(value), main: {rtspUrl: value}, sub: {rtspUrl: value}})
 		else if (name === 'sub_url' && last) last.sub = {rtspUrl: value}
 		else if (name === 'sub' && last) last.sub = {camera: value}
 		else if (name === 'name' && last) last.name = value
@@ -48,7 +49,10 @@ function camerasIn(wanted) {
  */
 async function namesOnServer() {
 	try {
-		const answer = await fetch(new URL('cameras', location.href), {cache: 'no-store', signal: AbortSignal.timeout(5000)})
+		const answer = await fetch(new URL('cameras', location.href), {
+			cache: 'no-store',
+			signal: AbortSignal.timeout(5000)
+		})
 		const {cameras} = await answer.json()
 		return cameras.map(({name}) => String(name))
 	} catch {
@@ -58,7 +62,9 @@ async function namesOnServer() {
 
 /** @param {string[]} names @returns {Camera[]} */
 function camerasNamed(names) {
-	const subs = new Map(names.filter(name => subName.test(name)).map(name => [name.replace(subName, ''), name]))
+	const subs = new Map(
+		names.filter(name => subName.test(name)).map(name => [name.replace(subName, ''), name])
+	)
 	return names
 		.filter(name => !subName.test(name) || !names.includes(name.replace(subName, '')))
 		.map(name => ({name, main: {camera: name}, sub: {camera: subs.get(name) ?? name}}))
@@ -68,28 +74,48 @@ function camerasNamed(names) {
 function tileOf(camera, mode) {
 	const tile = Object.assign(document.createElement('figure'), {className: 'tile'})
 	const parameters = /^(auto|jpeg)$/.test(mode) ? tileParameters : {}
-	const player = Object.assign(document.createElement('sluice-player'), {...camera.sub, mode, controls: 'none', parameters})
+	const player = Object.assign(document.createElement('sluice-player'), {
+		...camera.sub,
+		mode,
+		controls: 'none',
+		parameters
+	})
 	player.addEventListener('statechange', ({detail: {name, reason}}) => {
 		// The configuration may have set one of them, which no viewer may change then.
 		if (name === 'failed' && reason?.code === 'bad_request') player.removeAttribute('parameters')
 	})
-	const button = Object.assign(document.createElement('button'), {type: 'button', title: text('enlarge', {name: camera.name})})
+	const button = Object.assign(document.createElement('button'), {
+		type: 'button',
+		title: text('enlarge', {name: camera.name})
+	})
 	button.setAttribute('aria-label', text('enlarge', {name: camera.name}))
-	button.addEventListener('click', () => { enlarge(camera, mode, player) })
-	tile.append(button, player, Object.assign(document.createElement('figcaption'), {textContent: camera.name}))
+	button.addEventListener('click', () => {
+		enlarge(camera, mode, player)
+	})
+	tile.append(
+		button,
+		player,
+		Object.assign(document.createElement('figcaption'), {textContent: camera.name})
+	)
 	return tile
 }
 
 /** Shows the camera's main stream alone. The tiles behind it rest. @param {Camera} camera @param {'auto'} mode @param {HTMLElement} small its player */
 function enlarge(camera, mode, small) {
 	part('large-name').textContent = camera.name
-	part('large-picture').replaceChildren(Object.assign(document.createElement('sluice-player'), {...camera.main, mode}))
+	part('large-picture').replaceChildren(
+		Object.assign(document.createElement('sluice-player'), {...camera.main, mode})
+	)
 	part('large').showModal()
 	for (const player of players()) player.pause()
-	part('large').addEventListener('close', () => {
-		// Whoever looked at a camera that has failed has done so to see it again. The others may lock after too many tries.
-		if (small.state.name === 'failed') small.reconnect()
-	}, {once: true})
+	part('large').addEventListener(
+		'close',
+		() => {
+			// Whoever looked at a camera that has failed has done so to see it again. The others may lock after too many tries.
+			if (small.state.name === 'failed') small.reconnect()
+		},
+		{once: true}
+	)
 }
 
 const players = () => document.querySelectorAll('.tile sluice-player')
@@ -102,10 +128,15 @@ function arrange() {
 	/** @param {number} columns */
 	const tileWidth = columns => {
 		const rows = Math.ceil(count / columns)
-		return Math.min((width - (columns + 1) * gap) / columns, (height - (rows + 1) * gap) / rows * ratio)
+		return Math.min(
+			(width - (columns + 1) * gap) / columns,
+			((height - (rows + 1) * gap) / rows) * ratio
+		)
 	}
 	const choices = Array.from({length: count}, (_, index) => index + 1)
-	let columns = choices.reduce((best, choice) => tileWidth(choice) > tileWidth(best) ? choice : best)
+	let columns = choices.reduce((best, choice) =>
+		tileWidth(choice) > tileWidth(best) ? choice : best
+	)
 	let tile = Math.floor(tileWidth(columns))
 	if (tile < leastTileWidth) {
 		// They do not all fit: a page that scrolls shows more of each.
@@ -141,11 +172,15 @@ part('title').textContent = text('wall')
 part('empty-title').textContent = text('wall_empty')
 part('empty-advice').textContent = text('wall_empty_advice')
 part('close').textContent = text('close')
-part('close').addEventListener('click', () => { part('large').close() })
+part('close').addEventListener('click', () => {
+	part('large').close()
+})
 part('large').addEventListener('close', () => {
 	part('large-picture').replaceChildren()
 	for (const player of players()) player.play()
 })
 window.addEventListener('resize', arrange)
-window.addEventListener('hashchange', () => { void show() })
+window.addEventListener('hashchange', () => {
+	void show()
+})
 void show()

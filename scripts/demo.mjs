@@ -16,9 +16,14 @@ const startTimeoutMs = 20_000
 const stopTimeoutMs = 10_000
 const tailLines = 20
 
-const say = text => { console.error(`demo: ${text}`) }
+const say = text => {
+	console.error(`demo: ${text}`)
+}
 
-const pause = ms => new Promise(resolve => { setTimeout(resolve, ms) })
+const pause = ms =>
+	new Promise(resolve => {
+		setTimeout(resolve, ms)
+	})
 
 /** Whether a probe, a server or a UDP socket, that was just told to listen does so. */
 async function listens(probe) {
@@ -56,11 +61,15 @@ function start(name, command, args, stdio) {
 			program.running = false
 			resolve({name, reason, code})
 		}
-		child.once('error', error => { settle(`could not be started: ${error.message}`, 1) })
+		child.once('error', error => {
+			settle(`could not be started: ${error.message}`, 1)
+		})
 		child.once('exit', (code, signal) => {
 			// What it wrote last may still be on its way. A grandchild can hold the pipe open, so this does not wait for its end.
 			const reason = signal ? `was ended by ${signal}` : `ended with exit code ${code}`
-			Promise.race([once(child, 'close'), pause(200)]).then(() => { settle(reason, signal ? 128 + os.constants.signals[signal] : code) })
+			Promise.race([once(child, 'close'), pause(200)]).then(() => {
+				settle(reason, signal ? 128 + os.constants.signals[signal] : code)
+			})
 		})
 	})
 	return program
@@ -87,20 +96,29 @@ function parsed(line) {
 
 function startCamera(port) {
 	// The system's Python is the one that has GStreamer's bindings. It ends when its standard input does, so it cannot outlive us.
-	const camera = start('camera', '/usr/bin/python3', ['scripts/camera.py', '--port', String(port)], ['pipe', 'pipe', 'pipe'])
+	const camera = start(
+		'camera',
+		'/usr/bin/python3',
+		['scripts/camera.py', '--port', String(port)],
+		['pipe', 'pipe', 'pipe']
+	)
 	camera.ready = new Promise(resolve => {
 		eachLine(camera.child.stdout, line => {
 			const event = parsed(line)
 			if (event?.event === 'ready') resolve(event.port)
 		})
 	})
-	eachLine(camera.child.stderr, line => { keep(camera, line) })
+	eachLine(camera.child.stderr, line => {
+		keep(camera, line)
+	})
 	return camera
 }
 
 /** A line of the server's log, for people: its standard error is our pipe, so it writes JSON. */
 function readable({time, level, msg, ...rest}) {
-	const facts = Object.entries(rest).map(([name, value]) => ` ${name}=${typeof value === 'object' ? JSON.stringify(value) : value}`).join('')
+	const facts = Object.entries(rest)
+		.map(([name, value]) => ` ${name}=${typeof value === 'object' ? JSON.stringify(value) : value}`)
+		.join('')
 	return `${new Date(time ?? Date.now()).toTimeString().slice(0, 8)} ${String(level ?? '').padEnd(5)} ${msg ?? ''}${facts}`
 }
 
@@ -139,18 +157,20 @@ function describe({host, port, cameraPort}) {
 	const everywhere = ['0.0.0.0', '::', undefined].includes(host)
 	const here = everywhere || ['127.0.0.1', '::1'].includes(host) ? 'localhost' : host
 	const rule = '─'.repeat(100)
-	console.log([
-		'',
-		rule,
-		`  The picture:   ${page(here)}`,
-		...(everywhere ? addresses().map(address => `  From a phone:  ${page(address)}`) : []),
-		`  Many at once:  ${server(here)}/wall.html#${['/h264', '/h265', '/mjpeg'].map(named).join('&')}`,
-		'',
-		`  This camera also has ${camera}/h265, /mjpeg and /secret (with a password: rtsp://demo:secret@127.0.0.1:${cameraPort}/secret).`,
-		'  Ctrl-C stops both.',
-		rule,
-		''
-	].join('\n'))
+	console.log(
+		[
+			'',
+			rule,
+			`  The picture:   ${page(here)}`,
+			...(everywhere ? addresses().map(address => `  From a phone:  ${page(address)}`) : []),
+			`  Many at once:  ${server(here)}/wall.html#${['/h264', '/h265', '/mjpeg'].map(named).join('&')}`,
+			'',
+			`  This camera also has ${camera}/h265, /mjpeg and /secret (with a password: rtsp://demo:secret@127.0.0.1:${cameraPort}/secret).`,
+			'  Ctrl-C stops both.',
+			rule,
+			''
+		].join('\n')
+	)
 }
 
 // A terminal or a reader that has gone away must not keep us from stopping what we started.
@@ -158,9 +178,13 @@ for (const stream of [process.stdout, process.stderr]) stream.on('error', () => 
 
 let askedAt
 let askToStop
-const askedToStop = new Promise(resolve => { askToStop = resolve })
+const askedToStop = new Promise(resolve => {
+	askToStop = resolve
+})
 let askToKill
-const askedToKill = new Promise(resolve => { askToKill = resolve })
+const askedToKill = new Promise(resolve => {
+	askToKill = resolve
+})
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
 	process.on(signal, () => {
 		// Whoever asks again does not want to wait. npm repeats at once what the terminal has sent already, so an echo does not count.
@@ -172,7 +196,9 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
 // npm that was killed outright has told us nothing, and whoever killed it wants the demo to end.
 if (process.env.npm_lifecycle_event === 'demo') {
 	const parent = process.ppid
-	setInterval(() => { if (process.ppid !== parent) askToStop() }, 1000)
+	setInterval(() => {
+		if (process.ppid !== parent) askToStop()
+	}, 1000)
 }
 
 const args = process.argv.slice(2)
@@ -180,11 +206,19 @@ const configured = flag(args, '--config') ?? flag(args, '-c') ?? process.env.SLU
 const askedPort = flag(args, '--port') ?? process.env.SLUICE_PORT
 const expectedPort = Number(askedPort ?? serverPort)
 // A file may ask for ports of its own.
-if (configured === undefined && askedPort === undefined && !await isFree(serverPort, flag(args, '--host') ?? process.env.SLUICE_HOST)) {
+if (
+	configured === undefined &&
+	askedPort === undefined &&
+	!(await isFree(serverPort, flag(args, '--host') ?? process.env.SLUICE_HOST))
+) {
 	say(`port ${serverPort} is taken, so the server takes a free one`)
 	args.push('--port', '0')
 }
-if (configured === undefined && (flag(args, '--webrtc-port') ?? process.env.SLUICE_WEBRTC_PORT) === undefined && !await isFreeForUdp(webrtcPort)) {
+if (
+	configured === undefined &&
+	(flag(args, '--webrtc-port') ?? process.env.SLUICE_WEBRTC_PORT) === undefined &&
+	!(await isFreeForUdp(webrtcPort))
+) {
 	say(`UDP port ${webrtcPort} is taken, so WebRTC takes a free one`)
 	args.push('--webrtc-port', '0')
 }
@@ -212,8 +246,12 @@ async function stop(program, ask) {
 
 /** Stops both, the server first, so that it can take leave of the camera. */
 async function stopBoth() {
-	const serverStopped = await stop(server, () => { server.child.kill('SIGTERM') })
-	const cameraStopped = await stop(camera, () => { camera.child.stdin.end() })
+	const serverStopped = await stop(server, () => {
+		server.child.kill('SIGTERM')
+	})
+	const cameraStopped = await stop(camera, () => {
+		camera.child.stdin.end()
+	})
 	return serverStopped && cameraStopped
 }
 
@@ -221,11 +259,15 @@ let playing = false
 async function showAddress() {
 	const readiness = async program => {
 		const ready = await Promise.race([program.ready, pause(startTimeoutMs)])
-		if (ready === undefined && program.running) say(`the ${program.name} has not said within ${startTimeoutMs / 1000} s that it is ready`)
+		if (ready === undefined && program.running)
+			say(`the ${program.name} has not said within ${startTimeoutMs / 1000} s that it is ready`)
 		return ready
 	}
 	// One that has not said it may run well all the same, as a server that logs less does: then its port is taken as asked for.
-	const [rtspPort = cameraPort, {host, port} = {port: expectedPort}] = await Promise.all([readiness(camera), readiness(server)])
+	const [rtspPort = cameraPort, {host, port} = {port: expectedPort}] = await Promise.all([
+		readiness(camera),
+		readiness(server)
+	])
 	if (askedAt !== undefined || !camera.running || !server.running || !port) return
 	playing = true
 	describe({host, port, cameraPort: rtspPort})
@@ -233,7 +275,7 @@ async function showAddress() {
 void showAddress()
 
 const dead = await Promise.race([askedToStop, camera.ended, server.ended])
-if (dead === undefined) process.exit(await stopBoth() ? 0 : 1)
+if (dead === undefined) process.exit((await stopBoth()) ? 0 : 1)
 say(`the ${dead.name} ${dead.reason}`)
 // What the server wrote was shown when it wrote it.
 if (dead.name === 'camera') for (const line of camera.tail) console.error(`  ${line}`)

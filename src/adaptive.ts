@@ -78,12 +78,18 @@ export class Adaptive {
 
 	/** @param properties in the order in which they are lowered */
 	constructor(properties: readonly AdaptiveProperty[]) {
-		this.#levels = properties.map(property => ({...property, value: property.greatest, ceiling: property.greatest}))
+		this.#levels = properties.map(property => ({
+			...property,
+			value: property.greatest,
+			ceiling: property.greatest
+		}))
 	}
 
 	/** How much of the range between its lowest and its greatest quality is in use, from 0 to 1. */
 	get level(): number {
-		const shares = this.#levels.map(({value, lowest, ceiling}) => (ceiling > lowest ? Math.min(1, (value - lowest) / (ceiling - lowest)) : 1))
+		const shares = this.#levels.map(({value, lowest, ceiling}) =>
+			ceiling > lowest ? Math.min(1, (value - lowest) / (ceiling - lowest)) : 1
+		)
 		return shares.reduce((sum, share) => sum + share, 0) / shares.length
 	}
 
@@ -99,13 +105,22 @@ export class Adaptive {
 		}
 		const elapsedMs = nowMs - window.atMs
 		const frames = offered - window.offered
-		if (elapsedMs < windowMs || (frames < leastOffered && elapsedMs < longestWindowMs)) return undefined
+		if (elapsedMs < windowMs || (frames < leastOffered && elapsedMs < longestWindowMs))
+			return undefined
 		this.#window = here
 		const kept = 1 - (dropped - window.dropped) / frames
 		const waits = (waitedMs - window.waitedMs) / elapsedMs
 		const last = this.#lastUp
-		if (last && nowMs - last.atMs < takenBackWithinMs && kept < takenBackBelow && kept >= takenBackFrom && waits > cleanWaits) return this.#takeBack(nowMs, last)
-		if (kept < shortBelow && waits > shortWaits) return this.#down(nowMs, kept, frames / elapsedMs * 1000)
+		if (
+			last &&
+			nowMs - last.atMs < takenBackWithinMs &&
+			kept < takenBackBelow &&
+			kept >= takenBackFrom &&
+			waits > cleanWaits
+		)
+			return this.#takeBack(nowMs, last)
+		if (kept < shortBelow && waits > shortWaits)
+			return this.#down(nowMs, kept, (frames / elapsedMs) * 1000)
 		if (kept < cleanFrom && waits > cleanWaits) this.#cleanSinceMs = nowMs
 		return nowMs - this.#cleanSinceMs < this.#pauseMs ? undefined : this.#up(nowMs)
 	}
@@ -121,10 +136,18 @@ export class Adaptive {
 		let from = level.value
 		// A greatest rate above the source's own changes nothing: what there is to lower is the source's.
 		if (level.property === 'max-rate') {
-			if (level.value === level.greatest) level.ceiling = Math.max(level.lowest, Math.min(level.greatest, framesPerSecond))
+			if (level.value === level.greatest)
+				level.ceiling = Math.max(level.lowest, Math.min(level.greatest, framesPerSecond))
 			from = Math.min(from, framesPerSecond)
 		}
-		return this.#set(nowMs, level, Math.max(level.lowest, Math.floor(from * Math.min(leastStepDown, Math.max(greatestStepDown, kept)))))
+		return this.#set(
+			nowMs,
+			level,
+			Math.max(
+				level.lowest,
+				Math.floor(from * Math.min(leastStepDown, Math.max(greatestStepDown, kept)))
+			)
+		)
 	}
 
 	#up(nowMs: number): AdaptiveChange | undefined {

@@ -32,7 +32,8 @@ export class BFrameFinder {
 		if (this.found) return
 		for (const unit of headUnits(accessUnit, this.#codec)) {
 			if (this.#codec === 'H264' && unit.type === 7) this.ruledOut = keepsOrder(accessUnit, unit)
-			const waits = this.#codec === 'H264' ? isBSlice(accessUnit, unit) : this.#order.waits(accessUnit, unit)
+			const waits =
+				this.#codec === 'H264' ? isBSlice(accessUnit, unit) : this.#order.waits(accessUnit, unit)
 			this.found = waits ?? this.found
 			if (waits) return
 		}
@@ -49,7 +50,9 @@ function isBSlice(data: Uint8Array, {type, start, end}: NalUnit): boolean | unde
 }
 
 /** Profiles whose SPS says more before the picture order, [ITU-T H.264 7.3.2.1.1]. */
-const highProfiles: readonly number[] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135]
+const highProfiles: readonly number[] = [
+	100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135
+]
 
 /**
  * Whether an SPS allows no other order of showing pictures than that of coding them: by its profile, baseline, or by a picture
@@ -81,7 +84,7 @@ class PictureOrder {
 
 	/** Whether this is the first slice of a picture that waited; undefined for what is none, or cannot be read. */
 	waits(data: Uint8Array, {type, start, end}: NalUnit): boolean | undefined {
-		const layer = ((data[start] ?? 0) & 1) << 5 | (data[start + 1] ?? 0) >> 3
+		const layer = (((data[start] ?? 0) & 1) << 5) | ((data[start + 1] ?? 0) >> 3)
 		if (layer !== 0) return undefined
 		const bits = new BitReader(data, start + 2, end)
 		if (type === 33) this.#readSequence(bits)
@@ -104,7 +107,8 @@ class PictureOrder {
 		bits.exponential() // bit_depth_luma_minus8
 		bits.exponential() // bit_depth_chroma_minus8
 		const orderBits = bits.exponential() + 4
-		if (!bits.overrun && id < maxParameterSets && orderBits <= 16) this.#sequences.set(id, {orderBits, separatePlanes})
+		if (!bits.overrun && id < maxParameterSets && orderBits <= 16)
+			this.#sequences.set(id, {orderBits, separatePlanes})
 	}
 
 	/** [ITU-T H.265 7.3.2.3] */
@@ -114,7 +118,8 @@ class PictureOrder {
 		bits.skip(1) // dependent_slice_segments_enabled_flag
 		const outputFlag = bits.read(1) === 1
 		const extraBits = bits.read(3)
-		if (!bits.overrun && id < maxParameterSets) this.#pictures.set(id, {sequence, outputFlag, extraBits})
+		if (!bits.overrun && id < maxParameterSets)
+			this.#pictures.set(id, {sequence, outputFlag, extraBits})
 	}
 
 	/** [ITU-T H.265 7.3.6.1] */
@@ -146,8 +151,12 @@ class PictureOrder {
 function skipProfile(bits: BitReader, subLayers: number): void {
 	bits.skip(96)
 	if (subLayers === 0) return
-	const present = Array.from({length: 8}, () => ({profile: bits.read(1) === 1, level: bits.read(1) === 1}))
-	for (const {profile, level} of present.slice(0, subLayers)) bits.skip((profile ? 88 : 0) + (level ? 8 : 0))
+	const present = Array.from({length: 8}, () => ({
+		profile: bits.read(1) === 1,
+		level: bits.read(1) === 1
+	}))
+	for (const {profile, level} of present.slice(0, subLayers))
+		bits.skip((profile ? 88 : 0) + (level ? 8 : 0))
 }
 
 /** Reads a NAL unit's payload bit by bit, and passes over its emulation prevention bytes, [ITU-T H.264 7.4.1]. Behind the end there are zeros. */

@@ -27,7 +27,15 @@ export interface CameraSource {
 }
 
 /** For a template that makes its own picture. */
-export const noCamera: CameraSource = {url: '', location: '', host: '', port: 0, secure: false, label: 'none', redact: text => text}
+export const noCamera: CameraSource = {
+	url: '',
+	location: '',
+	host: '',
+	port: 0,
+	secure: false,
+	label: 'none',
+	redact: text => text
+}
 
 const schemePattern = /^(rtsps?)([uth]?):\/\//i
 // GStreamer, too, ends the authority at a slash or a question mark only; a # may be part of a password.
@@ -44,23 +52,34 @@ const transports = {'': undefined, t: 'tcp', u: 'udp', h: 'tcp'} as const
  */
 export function parseCameraSource(url: string): CameraSource {
 	const refuse = (expected: string) => new SluiceError('bad_request', `rtsp_url ${expected}`)
-	if (url.length > maxUrlLength) throw refuse(`must be at most ${maxUrlLength} characters long; this one has ${url.length}`)
+	if (url.length > maxUrlLength)
+		throw refuse(`must be at most ${maxUrlLength} characters long; this one has ${url.length}`)
 	// Line breaks and NUL could end a header or a C string early, written plainly or percent-encoded.
 	// eslint-disable-next-line no-control-regex -- control characters are what is looked for
-	if (/[\s\u0000-\u001F\u007F]|%(?:[01][\da-f]|7f)/i.test(url)) throw refuse('must not contain white space or control characters')
+	if (/[\s\u0000-\u001F\u007F]|%(?:[01][\da-f]|7f)/i.test(url))
+		throw refuse('must not contain white space or control characters')
 	const scheme = schemePattern.exec(url)
-	if (!scheme) throw refuse('must begin with rtsp:// or rtsps:// (or with rtspt, rtspu, rtsph, rtspst, rtspsu, rtspsh, which choose the transport)')
+	if (!scheme)
+		throw refuse(
+			'must begin with rtsp:// or rtsps:// (or with rtspt, rtspu, rtsph, rtspst, rtspsu, rtspsh, which choose the transport)'
+		)
 	const [prefix, protocol = '', letter = ''] = scheme
 	const {userInfo, address} = splitUserInfo(url.slice(prefix.length))
 	const authority = authorityPattern.exec(address)
 	const secure = protocol.toLowerCase() === 'rtsps'
 	// rtspsrc takes 554 for rtsps:// too, whose registered port is 322.
 	const port = Number(authority?.[2] ?? 554)
-	if (!authority?.[1] || port < 1 || port > 65_535) throw refuse('must name a host, and a port from 1 to 65535 if any: rtsp://user:password@host:554/path')
+	if (!authority?.[1] || port < 1 || port > 65_535)
+		throw refuse(
+			'must name a host, and a port from 1 to 65535 if any: rtsp://user:password@host:554/path'
+		)
 	const credentials = userInfo === undefined ? {} : readCredentials(userInfo)
 	const transport = transports[letter.toLowerCase() as keyof typeof transports]
 	// An `@` behind the host may be the end of a password that was read wrongly: `admin:12/34@host` looks like host and port.
-	const hidden = userInfo !== undefined || authority[2] !== undefined ? address.slice(0, Math.max(0, address.lastIndexOf('@'))) : ''
+	const hidden =
+		userInfo !== undefined || authority[2] !== undefined
+			? address.slice(0, Math.max(0, address.lastIndexOf('@')))
+			: ''
 	const secretsAt = secretsIn(address)
 	return {
 		url,
@@ -71,22 +90,36 @@ export function parseCameraSource(url: string): CameraSource {
 		secure,
 		...(transport && {transport}),
 		label: prefix.toLowerCase() + labelOf(address, hidden, secretsAt[0]),
-		redact: redactor([hidden, ...secretsAt.flatMap(at => valuesAt(address, at)), ...secretsOfCredentials(credentials, userInfo)])
+		redact: redactor([
+			hidden,
+			...secretsAt.flatMap(at => valuesAt(address, at)),
+			...secretsOfCredentials(credentials, userInfo)
+		])
 	}
 }
 
 // Cameras send addresses of their own accord, and names are looked up: any address at all is taken out.
 const anyUrl = /\brtsp[a-z]*:\/\/[^\s"'<>]+/gi
-const anyIpAddress = /(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?(?![\w.]*\d)|(?<![\w:])(?:(?:[\da-f]{1,4}:){4,7}[\da-f]{1,4}|(?:[\da-f]{1,4}:){1,7}(?::[\da-f]{1,4}){1,7}|::(?:[\da-f]{1,4}:){0,6}[\da-f]{1,4})(?![\w:])/gi
+const anyIpAddress =
+	/(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?(?![\w.]*\d)|(?<![\w:])(?:(?:[\da-f]{1,4}:){4,7}[\da-f]{1,4}|(?:[\da-f]{1,4}:){1,7}(?::[\da-f]{1,4}){1,7}|::(?:[\da-f]{1,4}:){0,6}[\da-f]{1,4})(?![\w:])/gi
 
 /** The same camera under a name that stands for it wherever it is spoken of. */
 export function namedSource(name: string, source: CameraSource): CameraSource {
 	const {url, location, user = '', host, port} = source
 	const address = location.replace(schemePattern, '')
 	const path = address.replace(/^[^/?]*/, '')
-	const texts = [url, location, address, path, path.replace(/\?.*$/s, ''), path.replace(/^[^?]*/, '')].filter(text => text.length > 1)
+	const texts = [
+		url,
+		location,
+		address,
+		path,
+		path.replace(/\?.*$/s, ''),
+		path.replace(/^[^?]*/, '')
+	].filter(text => text.length > 1)
 	// As words only: a short user name or a port would tear everything to pieces.
-	const words = [`${host}:${port}`, host, user, encodeURIComponent(user), String(port)].filter(word => word !== '').map(word => word.replace(/[$()*+./?[\\\]^{|}]/g, '\\$&'))
+	const words = [`${host}:${port}`, host, user, encodeURIComponent(user), String(port)]
+		.filter(word => word !== '')
+		.map(word => word.replace(/[$()*+./?[\\\]^{|}]/g, '\\$&'))
 	const word = new RegExp(`(?<![\\p{L}\\d_])(?:${words.join('|')})(?![\\p{L}\\d_])`, 'giu')
 	const hide = redactor(texts)
 	return {
@@ -94,7 +127,11 @@ export function namedSource(name: string, source: CameraSource): CameraSource {
 		url: '',
 		name,
 		label: name,
-		redact: text => source.redact(hide(text).replace(anyUrl, '***')).replace(anyIpAddress, '***').replace(word, '***')
+		redact: text =>
+			source
+				.redact(hide(text).replace(anyUrl, '***'))
+				.replace(anyIpAddress, '***')
+				.replace(word, '***')
 	}
 }
 
@@ -105,7 +142,9 @@ export function namedSource(name: string, source: CameraSource): CameraSource {
 function splitUserInfo(rest: string): {userInfo?: string; address: string} {
 	const slash = rest.search(/[/?]/)
 	const authorityEnd = slash === -1 ? rest.length : slash
-	const splits = [rest.lastIndexOf('@', authorityEnd), rest.lastIndexOf('@')].map(at => (at === -1 ? {address: rest} : {userInfo: rest.slice(0, at), address: rest.slice(at + 1)}))
+	const splits = [rest.lastIndexOf('@', authorityEnd), rest.lastIndexOf('@')].map(at =>
+		at === -1 ? {address: rest} : {userInfo: rest.slice(0, at), address: rest.slice(at + 1)}
+	)
 	return splits.find(({address}) => authorityPattern.test(address)) ?? {address: rest}
 }
 
@@ -125,7 +164,10 @@ function decode(text: string): string {
 	}
 }
 
-function secretsOfCredentials({user = '', password}: {user?: string; password?: string}, userInfo = ''): string[] {
+function secretsOfCredentials(
+	{user = '', password}: {user?: string; password?: string},
+	userInfo = ''
+): string[] {
 	if (!password) return []
 	return [
 		userInfo,
@@ -141,7 +183,9 @@ const secretName = /pass|pwd|psw|pas$|auth|token|secret|credential|key|^pw/i
 
 /** Where values begin that a camera takes as a password in the path or the query: `/?user=admin&password=…`. */
 function secretsIn(address: string): number[] {
-	return [...address.matchAll(/([^/?&;#=_]+)=/g)].filter(([, name = '']) => secretName.test(decode(name))).map(({index, 0: match}) => index + match.length)
+	return [...address.matchAll(/([^/?&;#=_]+)=/g)]
+		.filter(([, name = '']) => secretName.test(decode(name)))
+		.map(({index, 0: match}) => index + match.length)
 }
 
 /** The value, and all that follows it: a password may hold the signs that seem to end it. */
@@ -157,7 +201,9 @@ function labelOf(address: string, hidden: string, secretAt: number | undefined):
 
 function redactor(secrets: string[]): (text: string) => string {
 	// The longest first, so that a secret inside another does not leave the rest of the longer one behind.
-	const sorted = [...new Set(secrets.filter(secret => secret !== ''))].sort((a, b) => b.length - a.length)
+	const sorted = [...new Set(secrets.filter(secret => secret !== ''))].sort(
+		(a, b) => b.length - a.length
+	)
 	return text => {
 		let clean = text
 		for (const secret of sorted) clean = clean.replaceAll(secret, '***')

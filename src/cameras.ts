@@ -2,7 +2,15 @@ import {readFileSync, statSync} from 'node:fs'
 import {type CameraSource, namedSource, parseCameraSource} from './camera-source.js'
 import type {CameraEntry, ConfigFile} from './config-file.js'
 import {asSluiceError, SluiceError} from './errors.js'
-import {defaultTemplate, expectation, maxTemplateBytes, parseTemplate, readValue, type Template, templateFile} from './template.js'
+import {
+	defaultTemplate,
+	expectation,
+	maxTemplateBytes,
+	parseTemplate,
+	readValue,
+	type Template,
+	templateFile
+} from './template.js'
 
 /** A camera of the configuration. Viewers know its name, and learn nothing else of it. */
 export interface Camera {
@@ -25,16 +33,33 @@ export interface CameraChoice {
  * What a query asks for: a camera of the configuration by `camera`, or any by `rtsp_url`; undefined where it names none.
  * @throws SluiceError `bad_request`, `forbidden`, `not_found`; no text of it says more of a named camera than its name
  */
-export function chooseCamera(query: ReadonlyMap<string, string>, {cameras, allowRtspUrl}: CameraChoice): Camera | undefined {
+export function chooseCamera(
+	query: ReadonlyMap<string, string>,
+	{cameras, allowRtspUrl}: CameraChoice
+): Camera | undefined {
 	const [name = '', url = ''] = [query.get('camera'), query.get('rtsp_url')]
-	if (url !== '' && name !== '') throw new SluiceError('bad_request', 'rtsp_url and camera contradict each other; give one of them')
+	if (url !== '' && name !== '')
+		throw new SluiceError(
+			'bad_request',
+			'rtsp_url and camera contradict each other; give one of them'
+		)
 	if (url !== '') {
-		if (!allowRtspUrl) throw new SluiceError('forbidden', 'this server takes no rtsp_url; ask for one of its cameras by ?camera=…')
-		return {name: '', source: parseCameraSource(url), pipeline: defaultTemplate, parameters: new Map()}
+		if (!allowRtspUrl)
+			throw new SluiceError(
+				'forbidden',
+				'this server takes no rtsp_url; ask for one of its cameras by ?camera=…'
+			)
+		return {
+			name: '',
+			source: parseCameraSource(url),
+			pipeline: defaultTemplate,
+			parameters: new Map()
+		}
 	}
 	if (name === '') return undefined
 	const camera = cameras.find(known => known.name === name)
-	if (!camera) throw new SluiceError('not_found', `no camera is named ${JSON.stringify(name.slice(0, 64))}`)
+	if (!camera)
+		throw new SluiceError('not_found', `no camera is named ${JSON.stringify(name.slice(0, 64))}`)
 	return camera
 }
 
@@ -42,38 +67,58 @@ export function chooseCamera(query: ReadonlyMap<string, string>, {cameras, allow
  * Adds a camera's own parameters to a viewer's. Of another template than the camera's own, those that it takes.
  * @throws SluiceError `bad_request` where the viewer's contradict; it names no value of the camera's
  */
-export function fixParameters(values: Map<string, string>, {parameters}: Camera, template: Template): void {
+export function fixParameters(
+	values: Map<string, string>,
+	{parameters}: Camera,
+	template: Template
+): void {
 	for (const [name, value] of parameters) {
 		const parameter = template.parameters.find(known => known.name === name)
 		if (!parameter || readValue(parameter, value) === undefined) continue
 		const given = values.get(name)
-		if (given !== undefined && given !== value) throw new SluiceError('bad_request', `${name} is set by the server for this camera`)
+		if (given !== undefined && given !== value)
+			throw new SluiceError('bad_request', `${name} is set by the server for this camera`)
 		values.set(name, value)
 	}
 }
 
 /** Reads an entry of the file; undefined where something is wrong with it, which the file is told. */
-export function readCameraEntry(entry: CameraEntry, pipelinesDir: string | undefined, file: ConfigFile): Camera | undefined {
+export function readCameraEntry(
+	entry: CameraEntry,
+	pipelinesDir: string | undefined,
+	file: ConfigFile
+): Camera | undefined {
 	const {name, url, pipeline, parameters} = entry
 	const source = url && readSource(name, url, file)
 	const chosen = pipeline?.text ?? defaultTemplate
-	const template = pipelinesDir === undefined ? undefined : readTemplate(entry, pipelinesDir, chosen, file)
+	const template =
+		pipelinesDir === undefined ? undefined : readTemplate(entry, pipelinesDir, chosen, file)
 	const values = new Map<string, string>()
 	for (const [parameter, setting] of parameters) {
 		if (!setting) continue
 		values.set(parameter, setting.text)
 		const declared = template?.parameters.find(known => known.name === parameter)
 		if (!template) continue
-		if (!declared) file.refuse(setting, `${setting.key} is unknown; the template ${chosen} has ${template.parameters.map(known => known.name).join(', ') || 'no parameters'}`)
-		else if (readValue(declared, setting.text) === undefined) file.refuseValue(setting, expectation(declared))
+		if (!declared)
+			file.refuse(
+				setting,
+				`${setting.key} is unknown; the template ${chosen} has ${template.parameters.map(known => known.name).join(', ') || 'no parameters'}`
+			)
+		else if (readValue(declared, setting.text) === undefined)
+			file.refuseValue(setting, expectation(declared))
 	}
 	const transport = parameters.get('transport')
-	if (source?.transport && transport && transport.text !== source.transport) file.refuse(transport, `${transport.key} contradicts the scheme of the camera's url`)
+	if (source?.transport && transport && transport.text !== source.transport)
+		file.refuse(transport, `${transport.key} contradicts the scheme of the camera's url`)
 	if (!source) return undefined
 	return Object.freeze({name, source, pipeline: chosen, parameters: values})
 }
 
-function readSource(name: string, url: {key: string; line: number; text: string}, file: ConfigFile): CameraSource | undefined {
+function readSource(
+	name: string,
+	url: {key: string; line: number; text: string},
+	file: ConfigFile
+): CameraSource | undefined {
 	let source: CameraSource
 	try {
 		source = parseCameraSource(url.text)
@@ -85,18 +130,30 @@ function readSource(name: string, url: {key: string; line: number; text: string}
 }
 
 /** The template as it is now; undefined where it is missing, which the file is told, or broken, which the server logs by itself. */
-function readTemplate({pipeline, key, line}: CameraEntry, directory: string, name: string, file: ConfigFile): Template | undefined {
+function readTemplate(
+	{pipeline, key, line}: CameraEntry,
+	directory: string,
+	name: string,
+	file: ConfigFile
+): Template | undefined {
 	try {
 		const path = templateFile(directory, name)
 		const stat = statSync(path, {throwIfNoEntry: false})
 		if (!stat) {
 			if (pipeline) file.refuseValue(pipeline, `a template of ${directory}`)
-			else file.refuse({line}, `${key}.pipeline is missing, and ${directory} has no ${defaultTemplate}.gst`)
+			else
+				file.refuse(
+					{line},
+					`${key}.pipeline is missing, and ${directory} has no ${defaultTemplate}.gst`
+				)
 			return undefined
 		}
-		return stat.isFile() && stat.size <= maxTemplateBytes ? parseTemplate(name, readFileSync(path, 'utf8')) : undefined
+		return stat.isFile() && stat.size <= maxTemplateBytes
+			? parseTemplate(name, readFileSync(path, 'utf8'))
+			: undefined
 	} catch (error) {
-		if (asSluiceError(error).code === 'bad_request' && pipeline) file.refuseValue(pipeline, 'the name of a template')
+		if (asSluiceError(error).code === 'bad_request' && pipeline)
+			file.refuseValue(pipeline, 'the name of a template')
 		return undefined
 	}
 }

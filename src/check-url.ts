@@ -48,22 +48,35 @@ export interface UrlCheckOptions {
  * @throws the signal's reason, where that ended it
  */
 export async function checkUrl(options: UrlCheckOptions): Promise<number> {
-	const {source: {label, transport}, config: {pipelinesDir}, print, signal} = options
+	const {
+		source: {label, transport},
+		config: {pipelinesDir},
+		print,
+		signal
+	} = options
 	let shown: Played | undefined
 	try {
 		const jpeg = await readTemplate(pipelinesDir, template)
 		// rtspsrc refuses rtspu:// with protocols=tcp.
-		const chosen = transport && jpeg.parameters.some(({name}) => name === 'transport') ? [['transport', transport] as const] : []
+		const chosen =
+			transport && jpeg.parameters.some(({name}) => name === 'transport')
+				? [['transport', transport] as const]
+				: []
 		shown = await play(fillTemplate(jpeg, new Map(chosen)), options, jpeg)
 		const depayload = untouched.get(shown.codec) ?? 'parsebin'
-		const coded = await play(`rtspsrc name=src protocols=${transport ?? 'tcp'} latency=100 tcp-timeout=5000000 ! application/x-rtp,media=video ! ${depayload} ! appsink name=sink sync=false`, options)
+		const coded = await play(
+			`rtspsrc name=src protocols=${transport ?? 'tcp'} latency=100 tcp-timeout=5000000 ! application/x-rtp,media=video ! ${depayload} ! appsink name=sink sync=false`,
+			options
+		)
 		print(`${label}: plays`)
 		for (const [name, text] of report(shown, coded)) print(`  ${name}: ${text}`)
 		return 0
 	} catch (error) {
 		signal.throwIfAborted()
 		const {code, detail} = asSluiceError(error)
-		print(`${label}: ${code}: ${detail}${shown ? `; it had just shown pictures with ${template}.gst, and was connected to once more` : ''}`)
+		print(
+			`${label}: ${code}: ${detail}${shown ? `; it had just shown pictures with ${template}.gst, and was connected to once more` : ''}`
+		)
 		return 1
 	}
 }
@@ -94,11 +107,17 @@ interface Played {
 }
 
 /** @throws SluiceError, or the signal's reason; the worker has ended by then */
-async function play(launch: string, {source, config: {openTimeoutMs, frameTimeoutMs}, signal}: UrlCheckOptions, declared?: DeclaredOutput): Promise<Played> {
+async function play(
+	launch: string,
+	{source, config: {openTimeoutMs, frameTimeoutMs}, signal}: UrlCheckOptions,
+	declared?: DeclaredOutput
+): Promise<Played> {
 	signal.throwIfAborted()
 	const log = createLog('silent')
 	const worker = new Worker(workerPath, log, readFromWorker)
-	const close = () => { void worker.close() }
+	const close = () => {
+		void worker.close()
+	}
 	signal.addEventListener('abort', close)
 	// A server has a worker ready when a viewer comes. One that does not get ready makes the pipeline fail.
 	await worker.ready.catch(() => undefined)
@@ -119,8 +138,18 @@ async function play(launch: string, {source, config: {openTimeoutMs, frameTimeou
 					const endMs = monotonicMs()
 					const seconds = (performance.now() - startedMs - firstFrameMs) / 1000
 					void Promise.all([cpuBefore, cpuSeconds(worker.pid)]).then(([before, after]) => {
-						const cores = before === undefined || after === undefined ? undefined : (after - before) / seconds
-						resolve({firstFrameMs, caps, codec, frames, endMs, opened: finder !== undefined, bFrames: finder?.found, cores})
+						const cores =
+							before === undefined || after === undefined ? undefined : (after - before) / seconds
+						resolve({
+							firstFrameMs,
+							caps,
+							codec,
+							frames,
+							endMs,
+							opened: finder !== undefined,
+							bFrames: finder?.found,
+							cores
+						})
 					})
 				}, playMs)
 			}
@@ -137,11 +166,17 @@ async function play(launch: string, {source, config: {openTimeoutMs, frameTimeou
 					finder?.add(data)
 					frames.push({timeMs, bytes: data.byteLength, keyFrame})
 				},
-				onCodec: told => { codec = told },
-				onFailure: error => { reject(declared ? withTemplate(error, template) : error) }
+				onCodec: told => {
+					codec = told
+				},
+				onFailure: error => {
+					reject(declared ? withTemplate(error, template) : error)
+				}
 			})
 			// Behind the pipeline, which tells why where it was not closed on purpose.
-			void worker.exited.then(() => { reject(new Error('the worker has ended')) })
+			void worker.exited.then(() => {
+				reject(new Error('the worker has ended'))
+			})
 		})
 	} finally {
 		clearTimeout(timer)
@@ -154,26 +189,59 @@ async function play(launch: string, {source, config: {openTimeoutMs, frameTimeou
 async function cpuSeconds(pid: number | undefined): Promise<number | undefined> {
 	const stat = await readFile(`/proc/${pid ?? 'none'}/stat`, 'utf8').catch(() => undefined)
 	// Behind the name, which may hold anything, stand utime, stime, cutime and cstime as the 12th to the 15th field: proc(5).
-	const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ').slice(11, 15)
+	const fields = stat
+		?.slice(stat.lastIndexOf(')') + 2)
+		.split(' ')
+		.slice(11, 15)
 	return fields && fields.reduce((sum, field) => sum + Number(field), 0) / ticksPerSecond
 }
 
-const nalCodecs: ReadonlyMap<unknown, NalCodec> = new Map([['video/x-h264', 'H264'], ['video/x-h265', 'H265']])
-const codecNames: ReadonlyMap<unknown, string> = new Map([['H264', 'H.264'], ['H265', 'H.265']])
+const nalCodecs: ReadonlyMap<unknown, NalCodec> = new Map([
+	['video/x-h264', 'H264'],
+	['video/x-h265', 'H265']
+])
+const codecNames: ReadonlyMap<unknown, string> = new Map([
+	['H264', 'H.264'],
+	['H265', 'H.265']
+])
 
-function report(shown: Played, {codec, caps, frames, endMs, opened, bFrames}: Played): [string, string][] {
-	const {width, height} = Number(caps['width']) > 0 && Number(caps['height']) > 0 ? caps : shown.caps
-	const traits = [['profile', caps['profile']], ['level', caps['level']]].flatMap(([name, value]) => (typeof value === 'string' ? [`${String(name)} ${value}`] : []))
+function report(
+	shown: Played,
+	{codec, caps, frames, endMs, opened, bFrames}: Played
+): [string, string][] {
+	const {width, height} =
+		Number(caps['width']) > 0 && Number(caps['height']) > 0 ? caps : shown.caps
+	const traits = [
+		['profile', caps['profile']],
+		['level', caps['level']]
+	].flatMap(([name, value]) => (typeof value === 'string' ? [`${String(name)} ${value}`] : []))
 	const name = codec ?? caps['name']
 	const rate = framesPerSecond(frames)
 	return [
 		['codec', [codecNames.get(name) ?? String(name), ...traits].join(', ')],
 		['size', `${String(width)}x${String(height)}`],
-		['rate', rate === undefined ? `fewer than 2 frames in ${playMs / 1000} s` : `${rate.toFixed(1)} frames/s, ${(rate * meanBytes(frames) * 8 / 1e6).toFixed(1)} Mbit/s, longest gap ${longestGapMs(frames, endMs).toFixed(0)} ms`],
-		['B-frames', bFrames === false || codec === 'JPEG' ? 'no' : bFrames ? 'yes: the camera sends frames late, to code them in another order' : 'not known for this codec'],
+		[
+			'rate',
+			rate === undefined
+				? `fewer than 2 frames in ${playMs / 1000} s`
+				: `${rate.toFixed(1)} frames/s, ${((rate * meanBytes(frames) * 8) / 1e6).toFixed(1)} Mbit/s, longest gap ${longestGapMs(frames, endMs).toFixed(0)} ms`
+		],
+		[
+			'B-frames',
+			bFrames === false || codec === 'JPEG'
+				? 'no'
+				: bFrames
+					? 'yes: the camera sends frames late, to code them in another order'
+					: 'not known for this codec'
+		],
 		...(opened ? frameSizes(frames, rate) : [['frames', sizes(frames)] as [string, string]]),
 		['first picture', `after ${(shown.firstFrameMs / 1000).toFixed(2)} s with ${template}.gst`],
-		['CPU', shown.cores === undefined ? 'not known on this system' : `${(shown.cores * 100).toFixed(0)} % of one core with ${template}.gst, for ${framesPerSecond(shown.frames)?.toFixed(1) ?? 'fewer than 1'} pictures/s`]
+		[
+			'CPU',
+			shown.cores === undefined
+				? 'not known on this system'
+				: `${(shown.cores * 100).toFixed(0)} % of one core with ${template}.gst, for ${framesPerSecond(shown.frames)?.toFixed(1) ?? 'fewer than 1'} pictures/s`
+		]
 	]
 }
 
@@ -184,14 +252,18 @@ function afterBurst(frames: readonly Seen[]): readonly Seen[] {
 /** Between frames, and behind the last: a camera that falls silent shows by it. */
 function longestGapMs(frames: readonly Seen[], endMs: number): number {
 	const times = [...afterBurst(frames).map(({timeMs}) => timeMs), endMs]
-	return times.slice(1).reduce((longest, timeMs, index) => Math.max(longest, timeMs - (times[index] ?? timeMs)), 0)
+	return times
+		.slice(1)
+		.reduce((longest, timeMs, index) => Math.max(longest, timeMs - (times[index] ?? timeMs)), 0)
 }
 
 /** Undefined where two frames are not there to tell. */
 function framesPerSecond(frames: readonly Seen[]): number | undefined {
 	const steady = afterBurst(frames)
 	const [first, last] = [steady[0], steady.at(-1)]
-	return first && last && last !== first ? (steady.length - 1) * 1000 / (last.timeMs - first.timeMs) : undefined
+	return first && last && last !== first
+		? ((steady.length - 1) * 1000) / (last.timeMs - first.timeMs)
+		: undefined
 }
 
 function meanBytes(frames: readonly Seen[]): number {
@@ -203,13 +275,17 @@ function frameSizes(frames: readonly Seen[], rate: number | undefined): [string,
 	const keys = frames.flatMap(({keyFrame}, index) => (keyFrame ? [index] : []))
 	const [first = 0, last = 0] = [keys[0], keys.at(-1)]
 	const interval = (last - first) / (keys.length - 1)
-	const often = keys.length === 0
-		? `none in ${playMs / 1000} s`
-		: keys.length === 1
-			? `one in ${playMs / 1000} s`
-			: `every ${Number(interval.toFixed(1))} frames${rate === undefined ? '' : ` (${(interval / rate).toFixed(1)} s)`}`
+	const often =
+		keys.length === 0
+			? `none in ${playMs / 1000} s`
+			: keys.length === 1
+				? `one in ${playMs / 1000} s`
+				: `every ${Number(interval.toFixed(1))} frames${rate === undefined ? '' : ` (${(interval / rate).toFixed(1)} s)`}`
 	return [
-		['key frames', [often, sizes(frames.filter(({keyFrame}) => keyFrame))].filter(text => text !== '').join(', ')],
+		[
+			'key frames',
+			[often, sizes(frames.filter(({keyFrame}) => keyFrame))].filter(text => text !== '').join(', ')
+		],
 		['other frames', sizes(frames.filter(({keyFrame}) => !keyFrame)) || 'none']
 	]
 }
@@ -218,7 +294,9 @@ function frameSizes(frames: readonly Seen[], rate: number | undefined): [string,
 function sizes(frames: readonly Seen[]): string {
 	const sorted = frames.map(({bytes}) => bytes).sort((a, b) => a - b)
 	const [median, largest] = [sorted[Math.floor(sorted.length / 2)], sorted.at(-1)]
-	return median === undefined || largest === undefined ? '' : `median ${kilobytes(median)}, largest ${kilobytes(largest)}`
+	return median === undefined || largest === undefined
+		? ''
+		: `median ${kilobytes(median)}, largest ${kilobytes(largest)}`
 }
 
 function kilobytes(bytes: number): string {

@@ -1,5 +1,14 @@
 import {closeSync, fstatSync, openSync, readSync} from 'node:fs'
-import {isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLMap} from 'yaml'
+import {
+	isAlias,
+	isMap,
+	isScalar,
+	isSeq,
+	LineCounter,
+	type Node,
+	parseDocument,
+	type YAMLMap
+} from 'yaml'
 
 /** Holds some thousand cameras; one that is larger is another file, given by mistake. */
 const maxBytes = 256 * 1024
@@ -76,7 +85,9 @@ export class ConfigFile {
 
 	/** In the order of their lines, each as `sluice.yaml:12: …`. */
 	get problems(): string[] {
-		return this.#problems.toSorted((a, b) => a.line - b.line).map(({line, text}) => `${this.path}:${line === 0 ? '' : `${line}:`} ${text}`)
+		return this.#problems
+			.toSorted((a, b) => a.line - b.line)
+			.map(({line, text}) => `${this.path}:${line === 0 ? '' : `${line}:`} ${text}`)
 	}
 
 	refuse({line}: {line: number}, text: string): void {
@@ -85,7 +96,10 @@ export class ConfigFile {
 
 	/** For a value that is none of those expected. */
 	refuseValue(setting: Setting, expected: string): void {
-		this.refuse(setting, `${setting.key} must be ${expected}${setting.open ? `, not ${JSON.stringify(setting.text.slice(0, 64))}` : ''}`)
+		this.refuse(
+			setting,
+			`${setting.key} must be ${expected}${setting.open ? `, not ${JSON.stringify(setting.text.slice(0, 64))}` : ''}`
+		)
 	}
 
 	#readText(): string | undefined {
@@ -100,7 +114,8 @@ export class ConfigFile {
 			// Whatever it is, a pipe or a device too, no more than this is read.
 			const bytes = Buffer.alloc(maxBytes + 1)
 			let length = 0
-			for (let count = 1; count > 0 && length < bytes.length; length += count) count = readSync(descriptor, bytes, length, bytes.length - length, null)
+			for (let count = 1; count > 0 && length < bytes.length; length += count)
+				count = readSync(descriptor, bytes, length, bytes.length - length, null)
 			if (length > maxBytes) {
 				this.refuse(file, `is larger than ${maxBytes / 1024} KiB`)
 				return undefined
@@ -108,7 +123,11 @@ export class ConfigFile {
 			return new TextDecoder('utf-8', {fatal: true}).decode(bytes.subarray(0, length))
 		} catch (error) {
 			const {code = String(error)} = error as NodeJS.ErrnoException
-			const words: Record<string, string> = {ENOENT: 'there is no such file', EACCES: 'this user may not read it', ERR_ENCODING_INVALID_ENCODED_DATA: 'is not UTF-8'}
+			const words: Record<string, string> = {
+				ENOENT: 'there is no such file',
+				EACCES: 'this user may not read it',
+				ERR_ENCODING_INVALID_ENCODED_DATA: 'is not UTF-8'
+			}
 			this.refuse(file, words[code] ?? `cannot be read: ${code}`)
 			return undefined
 		} finally {
@@ -119,19 +138,29 @@ export class ConfigFile {
 	#parse(text: string): void {
 		for (const [, name = ''] of text.matchAll(/\$\{([a-z_]\w*)/gi)) this.variables.add(name)
 		// The failsafe schema leaves every value the text that it is. Repeated keys are told by us, with their names.
-		const document = parseDocument(text, {schema: 'failsafe', resolveKnownTags: false, uniqueKeys: false, prettyErrors: false, lineCounter: this.#lines})
+		const document = parseDocument(text, {
+			schema: 'failsafe',
+			resolveKnownTags: false,
+			uniqueKeys: false,
+			prettyErrors: false,
+			lineCounter: this.#lines
+		})
 		const syntax = [...document.errors, ...document.warnings]
-		for (const {code, message, pos} of syntax.slice(0, maxSyntaxProblems)) this.refuse(this.#at(pos[0]), `is no YAML here: ${syntaxWords(code, message)}`)
+		for (const {code, message, pos} of syntax.slice(0, maxSyntaxProblems))
+			this.refuse(this.#at(pos[0]), `is no YAML here: ${syntaxWords(code, message)}`)
 		if (syntax.length > 0) return
 		let aliases = 0
 		this.#resolve = node => {
 			if (!isAlias(node)) return node
-			return aliases++ < maxAliases ? node.resolve(document) ?? node : node
+			return aliases++ < maxAliases ? (node.resolve(document) ?? node) : node
 		}
 		const root = document.contents
 		if (isEmpty(root)) return
 		if (!isMap(root)) {
-			this.refuse(this.#at(root?.range[0]), 'the file must be a map of options, as port: 8000, and cameras')
+			this.refuse(
+				this.#at(root?.range[0]),
+				'the file must be a map of options, as port: 8000, and cameras'
+			)
 			return
 		}
 		for (const pair of this.#pairs(root, '')) {
@@ -139,14 +168,21 @@ export class ConfigFile {
 			else if (this.#known.options.includes(pair.name)) {
 				const setting = this.#readOption(pair)
 				if (setting) this.options.set(pair.name, setting)
-			} else this.refuse(pair, `${pair.key} is unknown; known are cameras, ${this.#known.options.join(', ')}`)
+			} else
+				this.refuse(
+					pair,
+					`${pair.key} is unknown; known are cameras, ${this.#known.options.join(', ')}`
+				)
 		}
 	}
 
 	#readCamera(pair: Pair): void {
 		const {name, key, line} = pair
 		if (!readableKey.test(name)) {
-			this.refuse(pair, 'a camera\'s name must be letters, digits, "_", "-" and ".", at most 64 of them')
+			this.refuse(
+				pair,
+				'a camera\'s name must be letters, digits, "_", "-" and ".", at most 64 of them'
+			)
 			return
 		}
 		const before = this.#problems.length
@@ -157,12 +193,23 @@ export class ConfigFile {
 		for (const part of pairs) {
 			if (part.name === 'url') url = this.#readSetting(part)
 			else if (part.name === 'pipeline') pipeline = this.#readSetting(part)
-			else if (part.name === 'params') for (const parameter of this.#mapOf(part)) parameters.set(parameter.name, this.#readSetting(parameter))
+			else if (part.name === 'params')
+				for (const parameter of this.#mapOf(part))
+					parameters.set(parameter.name, this.#readSetting(parameter))
 			else this.refuse(part, `${part.key} is unknown; known are url, pipeline, params`)
 		}
 		const isMapping = this.#problems.length === before || pairs.length > 0
-		if (isMapping && !pairs.some(part => part.name === 'url')) this.refuse(pair, `${key}.url is missing`)
-		this.cameras.push({name, key, line, url, pipeline, parameters, sound: this.#problems.length === before})
+		if (isMapping && !pairs.some(part => part.name === 'url'))
+			this.refuse(pair, `${key}.url is missing`)
+		this.cameras.push({
+			name,
+			key,
+			line,
+			url,
+			pipeline,
+			parameters,
+			sound: this.#problems.length === before
+		})
 	}
 
 	/** The pairs of a map; none, and a problem, where the value is another thing. An empty value is an empty map. */
@@ -202,7 +249,10 @@ export class ConfigFile {
 		if (!isSeq(list) || !this.#known.lists.includes(pair.name)) return this.#readSetting(pair)
 		const settings = list.items.map(value => this.#readSetting({...pair, value: value as Node}))
 		if (settings.length === 0) return {key: pair.key, line: pair.line, text: 'none', open: true}
-		return settings.reduce((all, next) => all && next && {...all, text: `${all.text} ${next.text}`, open: all.open && next.open})
+		return settings.reduce(
+			(all, next) =>
+				all && next && {...all, text: `${all.text} ${next.text}`, open: all.open && next.open}
+		)
 	}
 
 	#readSetting({key, line, value}: Pair): Setting | undefined {
@@ -213,23 +263,35 @@ export class ConfigFile {
 		}
 		const before = this.#problems.length
 		const written = node.value
-		const text = written.replace(variablePattern, (whole, inside: string | undefined, end: string | undefined) => {
-			if (whole === '$${') return '${'
-			const filled = this.#variable(inside ?? '', end === '}')
-			if ('value' in filled) return filled.value
-			this.refuse({line}, `${key} ${filled.problem}`)
-			return ''
-		})
+		const text = written.replace(
+			variablePattern,
+			(whole, inside: string | undefined, end: string | undefined) => {
+				if (whole === '$${') return '${'
+				const filled = this.#variable(inside ?? '', end === '}')
+				if ('value' in filled) return filled.value
+				this.refuse({line}, `${key} ${filled.problem}`)
+				return ''
+			}
+		)
 		if (this.#problems.length > before) return undefined
 		return {key, line, text, open: !written.includes('${') && !/:\/\/|@/.test(text)}
 	}
 
 	#variable(inside: string, ended: boolean): {value: string} | {problem: string} {
 		const [, name, initial] = /^([a-z_]\w*)(?::(.*))?$/is.exec(inside) ?? []
-		if (name === undefined || !ended) return {problem: 'has a "${" that begins no variable, as ${NAME} or ${NAME:default} would; for the signs themselves write "$${"'}
-		if (initial?.startsWith('-')) return {problem: `gives ${name} a default that begins with "-", as in a shell; here it is \${${name}:default}`}
+		if (name === undefined || !ended)
+			return {
+				problem:
+					'has a "${" that begins no variable, as ${NAME} or ${NAME:default} would; for the signs themselves write "$${"'
+			}
+		if (initial?.startsWith('-'))
+			return {
+				problem: `gives ${name} a default that begins with "-", as in a shell; here it is \${${name}:default}`
+			}
 		const value = Object.hasOwn(this.#environment, name) ? this.#environment[name] : initial
-		return value === undefined ? {problem: `needs the variable ${name}, which is not set in the environment`} : {value}
+		return value === undefined
+			? {problem: `needs the variable ${name}, which is not set in the environment`}
+			: {value}
 	}
 
 	#at(offset = 0): {line: number} {

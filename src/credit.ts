@@ -64,7 +64,8 @@ export class Credit {
 	/** To be told of each frame that there is, sent or not: their rate is what the link should carry. */
 	onOffer(): void {
 		const now = this.#now()
-		if (this.#lastOfferMs !== undefined) this.#intervalMs += (Math.min(1000, now - this.#lastOfferMs) - this.#intervalMs) / 8
+		if (this.#lastOfferMs !== undefined)
+			this.#intervalMs += (Math.min(1000, now - this.#lastOfferMs) - this.#intervalMs) / 8
 		this.#lastOfferMs = now
 	}
 
@@ -72,7 +73,8 @@ export class Credit {
 	allows(): boolean {
 		if (this.blind) return true
 		const now = this.#now()
-		const probeIsDue = this.#heldBackSinceMs !== undefined && now - this.#heldBackSinceMs > probeAfterMs
+		const probeIsDue =
+			this.#heldBackSinceMs !== undefined && now - this.#heldBackSinceMs > probeAfterMs
 		const [oldest] = this.#unanswered
 		if (oldest === undefined) {
 			if (probeIsDue) this.#probe()
@@ -98,11 +100,13 @@ export class Credit {
 		this.#unanswered.splice(0, index + 1)
 		const now = this.#now()
 		const tookMs = now - ping.sentMs
-		if (this.#probing || this.#roundTripMs === undefined || tookMs < this.#roundTripMs) this.#roundTripMs = tookMs
+		if (this.#probing || this.#roundTripMs === undefined || tookMs < this.#roundTripMs)
+			this.#roundTripMs = tookMs
 		this.#probing = false
 		if (ping.id !== 1) this.#arrived += index + 1
 		// Since the frame before it was through, or since it was sent, whichever is later.
-		const busyMs = (now - Math.max(this.#lastAnswerMs, ping.sentMs + this.#roundTripMs)) / (index + 1)
+		const busyMs =
+			(now - Math.max(this.#lastAnswerMs, ping.sentMs + this.#roundTripMs)) / (index + 1)
 		this.#frameMs += (busyMs - this.#frameMs) / 4
 		this.#lastAnswerMs = now
 		return true
@@ -112,19 +116,26 @@ export class Credit {
 	#indexOf(id: number | undefined): number {
 		const index = this.#unanswered.findIndex(ping => ping.id === id)
 		const oldest = this.#unanswered[0]?.id ?? Infinity
-		return index === -1 && this.blind && id !== undefined && id > oldest && id <= this.#lastId ? 0 : index
+		return index === -1 && this.blind && id !== undefined && id > oldest && id <= this.#lastId
+			? 0
+			: index
 	}
 
 	#hasRoomBehind(ageMs: number): boolean {
 		const count = this.#unanswered.length
 		// The ping ahead of all frames is one of these.
 		if (this.#roundTripMs === undefined) return count <= maxUnansweredAtFirst
-		const marginMs = Math.min(greatestMarginMs, Math.max(leastMarginMs, this.#intervalMs * marginIntervals))
-		return count < Math.min(maxUnanswered, maxUnansweredAtFirst + this.#arrived)
+		const marginMs = Math.min(
+			greatestMarginMs,
+			Math.max(leastMarginMs, this.#intervalMs * marginIntervals)
+		)
+		return (
+			count < Math.min(maxUnanswered, maxUnansweredAtFirst + this.#arrived) &&
 			// Twice, for a packet that was lost comes a round trip later, and is no queue.
-			&& ageMs < 2 * this.#roundTripMs + this.#frameMs + marginMs
+			ageMs < 2 * this.#roundTripMs + this.#frameMs + marginMs &&
 			// The age alone would let a link that is too slow have several before the first of them shows it.
-			&& (this.#frameMs < this.#intervalMs || count * this.#frameMs < this.#roundTripMs + marginMs)
+			(this.#frameMs < this.#intervalMs || count * this.#frameMs < this.#roundTripMs + marginMs)
+		)
 	}
 
 	/** Nothing is on the link: what a ping takes now is its round trip, whatever was measured before. */

@@ -10,7 +10,10 @@ export const errorTable = {
 	not_acceptable: {status: 406, text: 'There is no video codec that both sides know'},
 	precondition_failed: {status: 412, text: 'The entity tag is not that of the session'},
 	too_large: {status: 413, text: 'The request is too large'},
-	unsupported_media_type: {status: 415, text: 'The body has a type that this address does not take'},
+	unsupported_media_type: {
+		status: 415,
+		text: 'The body has a type that this address does not take'
+	},
 	unprocessable: {status: 422, text: 'The server cannot do this with the session'},
 	upgrade_required: {status: 426, text: 'This address speaks WebSocket only'},
 	internal_error: {status: 500, text: 'The server failed; its log says why'},
@@ -69,7 +72,10 @@ const requestErrors: readonly ErrorCode[] = ['bad_request', 'not_found']
  */
 export function errorBody(error: SluiceError, unopenedUrl?: string): ErrorBody {
 	return {
-		error: unopenedUrl === undefined || requestErrors.includes(error.code) ? errorTable[error.code].text : `无法打开RTSP流: ${unopenedUrl}`,
+		error:
+			unopenedUrl === undefined || requestErrors.includes(error.code)
+				? errorTable[error.code].text
+				: `无法打开RTSP流: ${unopenedUrl}`,
 		code: error.code,
 		detail: error.detail
 	}
@@ -77,7 +83,9 @@ export function errorBody(error: SluiceError, unopenedUrl?: string): ErrorBody {
 
 /** Anything thrown, as a SluiceError. What was not foreseen is an `internal_error` that tells viewers nothing. */
 export function asSluiceError(error: unknown): SluiceError {
-	return error instanceof SluiceError ? error : new SluiceError('internal_error', 'unexpected failure', {cause: error})
+	return error instanceof SluiceError
+		? error
+		: new SluiceError('internal_error', 'unexpected failure', {cause: error})
 }
 
 /** What anything thrown says of itself. */

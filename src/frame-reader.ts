@@ -49,7 +49,15 @@ export class FrameReader {
 	#muxer: Mp4Muxer | undefined
 
 	/** @param options `declared` is what the caps are held against, whenever they are others */
-	constructor({onSample, onUnusable, declared}: {onSample: (sample: Sample) => void; onUnusable: OnUnusable; declared?: DeclaredOutput | undefined}) {
+	constructor({
+		onSample,
+		onUnusable,
+		declared
+	}: {
+		onSample: (sample: Sample) => void
+		onUnusable: OnUnusable
+		declared?: DeclaredOutput | undefined
+	}) {
 		compileSooner()
 		this.#onSample = onSample
 		this.#onUnusable = onUnusable
@@ -67,7 +75,8 @@ export class FrameReader {
 	/** A pipeline repeats its caps. */
 	#onCaps(text: string): void {
 		if (text === this.#capsText) return
-		if (!this.#changes.take()) throw new Error(`the caps changed more than ${maxCapsPerSecond} times in a second`)
+		if (!this.#changes.take())
+			throw new Error(`the caps changed more than ${maxCapsPerSecond} times in a second`)
 		this.#capsText = text
 		const given = parseCaps(text)
 		const fault = faultOf(given)
@@ -97,7 +106,10 @@ export class FrameReader {
 
 	#onBuffer(buffer: GdpBuffer): void {
 		const timeMs = monotonicMs()
-		const {keyFrame, data} = this.#muxer?.add(buffer) ?? {keyFrame: isWhole(buffer, this.#caps), data: withEnd(buffer.data, this.#caps)}
+		const {keyFrame, data} = this.#muxer?.add(buffer) ?? {
+			keyFrame: isWhole(buffer, this.#caps),
+			data: withEnd(buffer.data, this.#caps)
+		}
 		this.#onSample({timeMs, keyFrame, data, caps: this.#caps, init: this.#init, pale: false})
 	}
 }
@@ -106,10 +118,26 @@ export class FrameReader {
  * Why nothing can be made of frames with these caps, and what to do: key frames are found by start
  * codes, and of a part of a picture nobody knows where it ends.
  */
-function faultOf({name, alignment = 'au', 'stream-format': format = 'byte-stream'}: Caps): {why: string; remedy: string} | undefined {
-	if (name === 'application/x-gdp') return {why: 'gdppay stands before the sink', remedy: 'leave it out, the server writes times itself'}
-	const parser = new Map<unknown, string>([['video/x-h264', 'h264parse'], ['video/x-h265', 'h265parse']]).get(name)
-	if (parser === undefined || (alignment === 'au' && (format === 'byte-stream' || (format === 'avc' && parser === 'h264parse')))) return undefined
+function faultOf({
+	name,
+	alignment = 'au',
+	'stream-format': format = 'byte-stream'
+}: Caps): {why: string; remedy: string} | undefined {
+	if (name === 'application/x-gdp')
+		return {
+			why: 'gdppay stands before the sink',
+			remedy: 'leave it out, the server writes times itself'
+		}
+	const parser = new Map<unknown, string>([
+		['video/x-h264', 'h264parse'],
+		['video/x-h265', 'h265parse']
+	]).get(name)
+	if (
+		parser === undefined ||
+		(alignment === 'au' &&
+			(format === 'byte-stream' || (format === 'avc' && parser === 'h264parse')))
+	)
+		return undefined
 	return {
 		why: `coded video must be stream-format=byte-stream,alignment=au, not ${String(format)} and ${String(alignment)}`,
 		remedy: `put "${parser} ! ${String(name)},stream-format=byte-stream,alignment=au" before the sink`

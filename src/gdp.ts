@@ -47,7 +47,8 @@ export function gdpReader(onPacket: (packet: GdpPacket) => void): PacketReader {
 	return new PacketReader({
 		headerBytes,
 		bytesBehind(header) {
-			if (!limit.take()) throw new Error(`the worker sent more than ${maxPacketsPerSecond} packets in a second`)
+			if (!limit.take())
+				throw new Error(`the worker sent more than ${maxPacketsPerSecond} packets in a second`)
 			return bytesBehind(header)
 		},
 		onPacket: (header, data) => {
@@ -71,8 +72,10 @@ function bytesBehind(header: Buffer): number {
 	if (header[0] !== 1) throw new Error('what the worker sends is no GDP')
 	const bytes = header.readUInt32BE(lengthAt)
 	if (header.readUInt16BE(typeAt) === capsType) {
-		if (bytes > maxCapsBytes) throw new Error(`caps of ${bytes} bytes are more than the ${maxCapsBytes} that are taken`)
-	} else if (bytes > maxFrameBytes) throw new Error(`a frame of ${bytes} bytes is more than the ${maxFrameBytes} that are taken`)
+		if (bytes > maxCapsBytes)
+			throw new Error(`caps of ${bytes} bytes are more than the ${maxCapsBytes} that are taken`)
+	} else if (bytes > maxFrameBytes)
+		throw new Error(`a frame of ${bytes} bytes is more than the ${maxFrameBytes} that are taken`)
 	return bytes
 }
 

@@ -30,7 +30,11 @@ export interface NalUnit {
  * @returns false for bytes that hold no slice
  */
 export function isKeyFrame(accessUnit: Uint8Array, codec: NalCodec = 'H264'): boolean {
-	for (let at = afterStartCode(accessUnit, 0); at < accessUnit.length; at = afterStartCode(accessUnit, at)) {
+	for (
+		let at = afterStartCode(accessUnit, 0);
+		at < accessUnit.length;
+		at = afterStartCode(accessUnit, at)
+	) {
 		const type = nalUnitType(accessUnit[at] ?? 0, codec)
 		if (isSlice(type, codec)) return codec === 'H264' ? type === 5 : type >= 16
 	}
@@ -68,7 +72,7 @@ export function* headUnits(accessUnit: Uint8Array, codec: NalCodec): Generator<N
  */
 export function withLengths(accessUnit: Buffer): Buffer {
 	// At the worst units of one byte stand behind start codes of three: four bytes become five.
-	const lengths = Buffer.allocUnsafeSlow(Math.ceil(accessUnit.length / 4 * 5))
+	const lengths = Buffer.allocUnsafeSlow(Math.ceil((accessUnit.length / 4) * 5))
 	let filled = 0
 	for (let next = accessUnit.indexOf(startCode); next >= 0;) {
 		const start = next + startCode.length
@@ -92,7 +96,7 @@ function isSlice(type: number, codec: NalCodec): boolean {
 }
 
 function nalUnitType(firstByte: number, codec: NalCodec): number {
-	return codec === 'H264' ? firstByte & 0x1F : (firstByte >> 1) & 0x3F
+	return codec === 'H264' ? firstByte & 0x1f : (firstByte >> 1) & 0x3f
 }
 
 /** The index behind the next start code, 00 00 01, from `from` on; the length where there is none. */

@@ -23,17 +23,36 @@ export class HostAddresses {
 
 	/** Never rejects: a name that cannot be looked up has no address, or the last one that it had. */
 	get = async (): Promise<readonly string[]> => {
-		if (performance.now() - this.#lookedUpMs > lookupAgainAfterMs) this.#running ??= this.#lookUp().finally(() => { this.#running = undefined })
+		if (performance.now() - this.#lookedUpMs > lookupAgainAfterMs)
+			this.#running ??= this.#lookUp().finally(() => {
+				this.#running = undefined
+			})
 		if (!this.#running) return this.#found
 		let timer: NodeJS.Timeout | undefined
-		await Promise.race([this.#running, new Promise(resolve => { timer = setTimeout(resolve, lookupTimeoutMs) })])
+		await Promise.race([
+			this.#running,
+			new Promise(resolve => {
+				timer = setTimeout(resolve, lookupTimeoutMs)
+			})
+		])
 		clearTimeout(timer)
 		return this.#found
 	}
 
 	async #lookUp(): Promise<void> {
-		const found = await Promise.all(this.#hosts.map(async host => (isIP(host) === 0 ? lookup(host).then(({address}) => address, () => undefined) : host)))
-		this.#found = found.every(address => address !== undefined) ? found : [...new Set([...this.#found, ...found.flatMap(address => address ?? [])])]
+		const found = await Promise.all(
+			this.#hosts.map(async host =>
+				isIP(host) === 0
+					? lookup(host).then(
+							({address}) => address,
+							() => undefined
+						)
+					: host
+			)
+		)
+		this.#found = found.every(address => address !== undefined)
+			? found
+			: [...new Set([...this.#found, ...found.flatMap(address => address ?? [])])]
 		this.#lookedUpMs = performance.now()
 	}
 }

@@ -1,5 +1,14 @@
 import {SluiceError, wordsOf} from './errors.js'
-import {type ElementText, elementsOf, type Finding, inOrder, locate, nameOf, type Position, unfinishedQuotes} from './launch.js'
+import {
+	type ElementText,
+	elementsOf,
+	type Finding,
+	inOrder,
+	locate,
+	nameOf,
+	type Position,
+	unfinishedQuotes
+} from './launch.js'
 import {fillWithDefaults, launchFault, type Template} from './template.js'
 import type {Worker} from './worker.js'
 import type {Built, Examined, SinkSettings} from './worker-messages.js'
@@ -154,7 +163,8 @@ class Check implements HostCheck {
 		this.at = element
 		const examined = await this.#examiner.examine(alone(name))
 		if (!('error' in examined)) return true
-		if (missingPattern.test(examined.error)) this.missing.push({element: name, line, column, message: examined.error})
+		if (missingPattern.test(examined.error))
+			this.missing.push({element: name, line, column, message: examined.error})
 		else this.faults.push({line, column, message: examined.error})
 		return false
 	}
@@ -170,15 +180,25 @@ class Check implements HostCheck {
 		const named = (name: string) => this.#elements.filter(element => nameOf(element) === name)
 		const appsinks = this.#elements.filter(({name}) => name === 'appsink')
 		const start = this.#elements[0] ?? this.at
-		const tell = ({line, column}: Position, message: string) => { this.faults.push({line, column, message}) }
+		const tell = ({line, column}: Position, message: string) => {
+			this.faults.push({line, column, message})
+		}
 		const [sources, sinks] = [named('src'), named('sink')]
 		if (built ? !built.src : sources.length === 0) tell(start, 'no element is named "src"')
-		if (built ? !built.sink : sinks[0]?.name !== 'appsink') tell(sinks[0] ?? appsinks[0] ?? start, 'no appsink is named "sink"')
-		for (const [name, elements] of [['src', sources], ['sink', sinks]] as const) {
+		if (built ? !built.sink : sinks[0]?.name !== 'appsink')
+			tell(sinks[0] ?? appsinks[0] ?? start, 'no appsink is named "sink"')
+		for (const [name, elements] of [
+			['src', sources],
+			['sink', sinks]
+		] as const) {
 			for (const extra of elements.slice(1)) tell(extra, `a second element is named "${name}"`)
 		}
 		if (sinks.length === 0) return
-		for (const other of appsinks.filter(element => nameOf(element) !== 'sink')) tell(other, 'a second appsink, from which nobody takes anything: frames are taken from the one that is named "sink"')
+		for (const other of appsinks.filter(element => nameOf(element) !== 'sink'))
+			tell(
+				other,
+				'a second appsink, from which nobody takes anything: frames are taken from the one that is named "sink"'
+			)
 	}
 
 	/** What may be lowered must be there to be set. */
@@ -186,25 +206,42 @@ class Check implements HostCheck {
 		const {adaptive, adaptiveAt} = this.#template
 		for (const [index, {element, property, lowest}] of adaptive.entries()) {
 			const found = this.#elements.find(candidate => nameOf(candidate) === element)
-			if (found && !this.missing.some(known => known.element === found.name)) await this.#examine(`${found.name} ${property}=${lowest}`, adaptiveAt[index] ?? found)
+			if (found && !this.missing.some(known => known.element === found.name))
+				await this.#examine(`${found.name} ${property}=${lowest}`, adaptiveAt[index] ?? found)
 		}
 	}
 
 	/** @param known of the whole; where that was not built, the sink is built without it */
 	async #checkSink(known: SinkSettings | undefined): Promise<void> {
-		const sink = this.#elements.find(element => element.name === 'appsink' && nameOf(element) === 'sink')
+		const sink = this.#elements.find(
+			element => element.name === 'appsink' && nameOf(element) === 'sink'
+		)
 		if (!sink) return
-		const settings = known ?? await this.#settingsOf(sink)
+		const settings = known ?? (await this.#settingsOf(sink))
 		if (!settings) return
 		const {line, column} = sink
 		const image = this.#template.output.startsWith('image/')
-		if (image && !(settings.drop && settings.maxBuffers === 1)) this.warnings.push({line, column, message: 'images may queue in this sink, and viewers would see the past: it needs max-buffers=1 drop=true'})
-		if (!image && settings.drop) this.warnings.push({line, column, message: 'this sink may drop coded video, which tears the pictures: it needs drop=false'})
+		if (image && !(settings.drop && settings.maxBuffers === 1))
+			this.warnings.push({
+				line,
+				column,
+				message:
+					'images may queue in this sink, and viewers would see the past: it needs max-buffers=1 drop=true'
+			})
+		if (!image && settings.drop)
+			this.warnings.push({
+				line,
+				column,
+				message: 'this sink may drop coded video, which tears the pictures: it needs drop=false'
+			})
 	}
 
 	async #settingsOf({name, properties}: ElementText): Promise<SinkSettings | undefined> {
-		const refused = ({line, column}: Position) => this.faults.some(fault => fault.line === line && fault.column === column)
-		const texts = properties.flatMap(property => (refused(property) ? [] : fillWithDefaults(this.#template, property.text) ?? []))
+		const refused = ({line, column}: Position) =>
+			this.faults.some(fault => fault.line === line && fault.column === column)
+		const texts = properties.flatMap(property =>
+			refused(property) ? [] : (fillWithDefaults(this.#template, property.text) ?? [])
+		)
 		const examined = await this.#examiner.examine(alone([name, ...texts].join(' ')))
 		return 'error' in examined ? undefined : examined.sink
 	}
@@ -229,8 +266,14 @@ class Examiner {
 	constructor(worker: Worker) {
 		this.#worker = worker
 		this.#failure = new Promise((_, reject) => {
-			this.#timer = setTimeout(() => { reject(new Error(`GStreamer took longer than ${checkTimeoutMs / 1000} s`)) }, checkTimeoutMs)
-			void worker.exited.then(({code, signal, reason}) => { reject(new Error(reason ?? `GStreamer crashed (${signal ?? `exit code ${code ?? 'none'}`})`)) })
+			this.#timer = setTimeout(() => {
+				reject(new Error(`GStreamer took longer than ${checkTimeoutMs / 1000} s`))
+			}, checkTimeoutMs)
+			void worker.exited.then(({code, signal, reason}) => {
+				reject(
+					new Error(reason ?? `GStreamer crashed (${signal ?? `exit code ${code ?? 'none'}`})`)
+				)
+			})
 		})
 		this.#failure.catch(() => undefined)
 	}

@@ -24,7 +24,8 @@ export class KeptGroup<Frame extends {keyFrame: boolean; data: Uint8Array}> {
 		else if (this.#frames.length === 0) return
 		this.#frames.push(frame)
 		this.#bytes += frame.data.byteLength
-		if (!frame.keyFrame && (this.#bytes > this.#maxBytes || this.#frames.length > maxFrames)) this.clear()
+		if (!frame.keyFrame && (this.#bytes > this.#maxBytes || this.#frames.length > maxFrames))
+			this.clear()
 	}
 
 	clear(): void {

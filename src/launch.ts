@@ -31,7 +31,8 @@ export interface ElementText extends Position {
  * What a launch text is made of, as GStreamer's own scanner (grammar/parse.l) reads it: properties, a link with the caps
  * behind it, a link alone, and words, which are elements or references.
  */
-const tokenPattern = /([\w][\w%:-]*)\s*=\s*("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?:\\.|\S)+)|!\s*[\w-]+\/[\w-]+[^!]*|!|[^\s!]+/gs
+const tokenPattern =
+	/([\w][\w%:-]*)\s*=\s*("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?:\\.|\S)+)|!\s*[\w-]+\/[\w-]+[^!]*|!|[^\s!]+/gs
 /** Brackets may stand before it, with the name of their bin's kind. */
 const elementPattern = /^(?:[\w-]*\.?\()*([a-z\d][\w-]*)$/i
 
@@ -43,13 +44,21 @@ export function elementsOf(launch: string): ElementText[] {
 	for (const {0: text, 1: property, 2: value = '', index} of launch.matchAll(tokenPattern)) {
 		if (property !== undefined) {
 			if (!current) continue
-			current.properties.push({name: property, value: value.replace(/^(["'])(.*)\1$/s, '$2'), text, ...lines.at(index)})
+			current.properties.push({
+				name: property,
+				value: value.replace(/^(["'])(.*)\1$/s, '$2'),
+				text,
+				...lines.at(index)
+			})
 			current.end = index + text.length
 			continue
 		}
 		const name = elementPattern.exec(text)?.[1]
 		const end = index + text.length
-		current = name === undefined ? undefined : {name, start: end - name.length, end, properties: [], ...lines.at(end - name.length)}
+		current =
+			name === undefined
+				? undefined
+				: {name, start: end - name.length, end, properties: [], ...lines.at(end - name.length)}
 		if (current) elements.push(current)
 	}
 	return elements
@@ -66,7 +75,9 @@ export function unfinishedQuotes(launch: string): Finding[] {
 	return [...launch.matchAll(tokenPattern)].flatMap(({0: text, 2: value = '', index}) => {
 		const [quote = ''] = value
 		const start = index + text.length - value.length
-		return /["']/.test(quote) && !launch.includes(quote, start + 1) ? {...lines.at(start), message: `the quote ${quote} that begins here does not end`} : []
+		return /["']/.test(quote) && !launch.includes(quote, start + 1)
+			? {...lines.at(start), message: `the quote ${quote} that begins here does not end`}
+			: []
 	})
 }
 
@@ -76,9 +87,13 @@ export function unfinishedQuotes(launch: string): Finding[] {
  */
 export function locate(launch: string, message: string): Position {
 	const lines = launch.split('\n')
-	const words = [...message.matchAll(/"([^"]+)"|\bto ([\w-]+)/g)].map(([, quoted, linked]) => quoted ?? linked ?? '')
+	const words = [...message.matchAll(/"([^"]+)"|\bto ([\w-]+)/g)].map(
+		([, quoted, linked]) => quoted ?? linked ?? ''
+	)
 	// "no property "x" in element "y"": the first word is the narrower one. Elements may be named with their number, identity0.
-	for (const word of words.flatMap(candidate => [candidate, candidate.replace(/\d+$/, '')]).filter(candidate => candidate !== '')) {
+	for (const word of words
+		.flatMap(candidate => [candidate, candidate.replace(/\d+$/, '')])
+		.filter(candidate => candidate !== '')) {
 		const line = lines.findIndex(text => text.includes(word))
 		if (line !== -1) return {line: line + 1, column: (lines[line] ?? '').indexOf(word) + 1}
 	}
@@ -102,7 +117,11 @@ class LineCounter {
 	}
 
 	at(offset: number): Position {
-		for (let end = this.#text.indexOf('\n', this.#lineStart); end !== -1 && end < offset; end = this.#text.indexOf('\n', this.#lineStart)) {
+		for (
+			let end = this.#text.indexOf('\n', this.#lineStart);
+			end !== -1 && end < offset;
+			end = this.#text.indexOf('\n', this.#lineStart)
+		) {
 			this.#line++
 			this.#lineStart = end + 1
 		}

@@ -7,8 +7,16 @@ export type Range = 'limited' | 'full'
 /** GStreamer's names for it, and how it writes others: range, matrix, transfer and primaries. */
 const limitedPattern = /^(?:bt601|bt709|smpte240m|bt2020|bt2020-10|bt2100-pq|bt2100-hlg|2:.*)$/
 /** Of a videobalance, which keeps black at 16 and grey at 128. */
-const stretched: ReadonlyMap<string, number> = new Map([['brightness', -16 / 255], ['contrast', 255 / 219], ['saturation', 255 / 224]])
-const untouched: ReadonlyMap<string, number> = new Map([['brightness', 0], ['contrast', 1], ['saturation', 1]])
+const stretched: ReadonlyMap<string, number> = new Map([
+	['brightness', -16 / 255],
+	['contrast', 255 / 219],
+	['saturation', 255 / 224]
+])
+const untouched: ReadonlyMap<string, number> = new Map([
+	['brightness', 0],
+	['contrast', 1],
+	['saturation', 1]
+])
 
 /** Of the picture that an image was made of, which its caps still tell; undefined where they do not, or it is no such image. */
 export function rangeOf({name, colorimetry}: Caps): Range | undefined {
@@ -22,5 +30,9 @@ export function rangeOf({name, colorimetry}: Caps): Range | undefined {
  * also knows the standards' other difference, their shades of colour, takes as long as decoding for it.
  */
 export function levelsFor(range: Range): PropertyValue[] {
-	return [...range === 'limited' ? stretched : untouched].map(([property, value]) => ({element: 'levels', property, value}))
+	return [...(range === 'limited' ? stretched : untouched)].map(([property, value]) => ({
+		element: 'levels',
+		property,
+		value
+	}))
 }

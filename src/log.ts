@@ -52,8 +52,12 @@ class StandardError {
 		// pino's own listener writes nothing any more once a reader has gone, and throws all else.
 		// A named pipe may get another reader.
 		this.#stream.removeAllListeners('error')
-		this.#stream.on('error', (error: NodeJS.ErrnoException) => { this.#onBlocked(error.code) })
-		this.#stream.on('drop', () => { this.#onDrop() })
+		this.#stream.on('error', (error: NodeJS.ErrnoException) => {
+			this.#onBlocked(error.code)
+		})
+		this.#stream.on('drop', () => {
+			this.#onDrop()
+		})
 	}
 
 	write(line: string): void {
@@ -68,10 +72,14 @@ class StandardError {
 
 	#onBlocked(reason: string | undefined): void {
 		this.#reason = reason
-		this.#retries ??= setInterval(() => { this.#retry() }, retryEveryMs).unref()
+		this.#retries ??= setInterval(() => {
+			this.#retry()
+		}, retryEveryMs).unref()
 		if (this.#exitWatched) return
 		this.#exitWatched = true
-		process.once('exit', () => { this.#writeLastLines() })
+		process.once('exit', () => {
+			this.#writeLastLines()
+		})
 	}
 
 	#onDrop(): void {
@@ -133,19 +141,34 @@ function describeError(error: unknown): object {
 
 /** One line per event on standard error: for people on a terminal, as JSON where it is piped. */
 export function createLog(level: LogLevel): Logger {
-	const options = {level, base: null, timestamp: pino.stdTimeFunctions.isoTime, serializers: {err: describeError}, formatters: {level: (label: string) => ({level: label})}}
+	const options = {
+		level,
+		base: null,
+		timestamp: pino.stdTimeFunctions.isoTime,
+		serializers: {err: describeError},
+		formatters: {level: (label: string) => ({level: label})}
+	}
 	const stderr = new StandardError(process.stderr.isTTY ? terminal() : 2)
 	const format = prettyFactory({singleLine: true, translateTime: 'SYS:HH:MM:ss.l'})
-	const forPeople = {write: (line: string) => { stderr.write(format(line)) }}
+	const forPeople = {
+		write: (line: string) => {
+			stderr.write(format(line))
+		}
+	}
 	const log = pino(options, process.stderr.isTTY ? forPeople : stderr)
 	// At the highest level there is, so that every log tells it.
-	stderr.onRoom = loss => { log.error(loss, 'log lines lost') }
+	stderr.onRoom = loss => {
+		log.error(loss, 'log lines lost')
+	}
 	return log
 }
 
 /** A failure that a viewer is told. */
 export function logFailure(log: Logger, {code, detail, cause}: SluiceError): void {
-	log[code === 'internal_error' ? 'error' : 'warn']({code, detail, ...(cause !== undefined && {err: cause})}, 'failed')
+	log[code === 'internal_error' ? 'error' : 'warn'](
+		{code, detail, ...(cause !== undefined && {err: cause})},
+		'failed'
+	)
 }
 
 /** How the log names who asks. */

@@ -65,19 +65,35 @@ async function run(config: Config): Promise<void> {
 		if (stopping.signal.aborted) return
 		await server.close()
 		const {code = '', message} = error as NodeJS.ErrnoException
-		end(listenErrors[code] ? `cannot listen on ${config.host}:${config.port}: ${listenErrors[code]} (${code})` : message, 1)
+		end(
+			listenErrors[code]
+				? `cannot listen on ${config.host}:${config.port}: ${listenErrors[code]} (${code})`
+				: message,
+			1
+		)
 	}
 }
 
 /** The templates where one is named, or no camera; then the camera. A signal stops its worker first. */
-async function runCheck({check: config, templates, camera}: Extract<Command, {check: Config}>): Promise<number> {
+async function runCheck({
+	check: config,
+	templates,
+	camera
+}: Extract<Command, {check: Config}>): Promise<number> {
 	const print = (line: string) => process.stdout.write(`${line}\n`)
-	const exitCode = camera && templates.length === 0 ? 0 : await check(config.pipelinesDir, templates, print)
+	const exitCode =
+		camera && templates.length === 0 ? 0 : await check(config.pipelinesDir, templates, print)
 	if (!camera) return exitCode
 	const stopping = new AbortController()
-	for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => { stopping.abort(128 + constants.signals[name]) })
+	for (const name of ['SIGINT', 'SIGTERM'] as const)
+		process.once(name, () => {
+			stopping.abort(128 + constants.signals[name])
+		})
 	try {
-		return Math.max(exitCode, await checkUrl({source: camera, config, print, signal: stopping.signal}))
+		return Math.max(
+			exitCode,
+			await checkUrl({source: camera, config, print, signal: stopping.signal})
+		)
 	} catch (error) {
 		if (stopping.signal.aborted) return stopping.signal.reason as number
 		throw error
@@ -96,5 +112,5 @@ process.stdout.on('error', ({code, message}: NodeJS.ErrnoException) => {
 process.stderr.on('error', () => undefined)
 const command = readCommandOrEnd()
 if ('print' in command) process.stdout.write(`${command.print}\n`)
-else if ('check' in command) process.exitCode = await runCheck(command) || Number(outputFailed)
+else if ('check' in command) process.exitCode = (await runCheck(command)) || Number(outputFailed)
 else await run(command.run)

@@ -33,28 +33,59 @@ export class Metrics {
 	#registry = new Registry()
 	#viewers: Record<OutputName, number> = {websocket: 0, mjpeg: 0, whep: 0}
 	#adaptive = new Set<Adaptive>()
-	#framesSent = this.#counter('frames_sent_total', 'Frames handed to viewers\' connections', ['output'])
-	#framesDropped = this.#counter('frames_dropped_total', 'Frames that viewers missed, for they or their links were too slow', ['output'])
-	#bytesSent = this.#counter('bytes_sent_total', 'Bytes of the frames handed to viewers\' connections', ['output'])
-	#failures = this.#counter('failures_total', 'Failures that viewers and other clients were told, by error code', ['code'])
+	#framesSent = this.#counter('frames_sent_total', "Frames handed to viewers' connections", [
+		'output'
+	])
+	#framesDropped = this.#counter(
+		'frames_dropped_total',
+		'Frames that viewers missed, for they or their links were too slow',
+		['output']
+	)
+	#bytesSent = this.#counter(
+		'bytes_sent_total',
+		"Bytes of the frames handed to viewers' connections",
+		['output']
+	)
+	#failures = this.#counter(
+		'failures_total',
+		'Failures that viewers and other clients were told, by error code',
+		['code']
+	)
 	#retries = this.#counter('retries_total', 'Times that a lost camera was to be tried again', [])
-	#steps = this.#counter('adaptive_steps_total', 'Steps of viewers\' quality down to what their links carry, and up again', ['direction'])
+	#steps = this.#counter(
+		'adaptive_steps_total',
+		"Steps of viewers' quality down to what their links carry, and up again",
+		['direction']
+	)
 
 	constructor(sources: MetricsSources) {
 		this.#gauge('streams', 'Streams by state', ['state'], gauge => {
 			const all = [...sources.streamStates()]
-			for (const state of streamStates) gauge.set({state}, all.filter(other => other === state).length)
+			for (const state of streamStates)
+				gauge.set({state}, all.filter(other => other === state).length)
 		})
 		this.#gauge('viewers', 'Viewers by output', ['output'], gauge => {
 			for (const output of outputs) gauge.set({output}, this.#viewers[output])
 		})
-		this.#gauge('workers', 'Worker processes that run a pipeline, and that are kept ready', ['state'], gauge => {
-			for (const [state, count] of Object.entries(sources.workers())) gauge.set({state}, count)
+		this.#gauge(
+			'workers',
+			'Worker processes that run a pipeline, and that are kept ready',
+			['state'],
+			gauge => {
+				for (const [state, count] of Object.entries(sources.workers())) gauge.set({state}, count)
+			}
+		)
+		this.#gauge('adaptive_viewers', 'Viewers whose quality follows their link', [], gauge => {
+			gauge.set(this.#adaptive.size)
 		})
-		this.#gauge('adaptive_viewers', 'Viewers whose quality follows their link', [], gauge => { gauge.set(this.#adaptive.size) })
-		this.#gauge('adaptive_level', 'Sum over these of the quality that is in use: each from 0, the lowest allowed, to 1, all of it', [], gauge => {
-			gauge.set([...this.#adaptive].reduce((sum, {level}) => sum + level, 0))
-		})
+		this.#gauge(
+			'adaptive_level',
+			'Sum over these of the quality that is in use: each from 0, the lowest allowed, to 1, all of it',
+			[],
+			gauge => {
+				gauge.set([...this.#adaptive].reduce((sum, {level}) => sum + level, 0))
+			}
+		)
 		const lost: Counter = new Counter({
 			name: 'sluice_log_lines_lost_total',
 			help: 'Lines that could not be logged, for standard error took nothing for too long',
@@ -65,7 +96,9 @@ export class Metrics {
 			}
 		})
 		// A counter that is not there before its first event hides that event from rate().
-		for (const output of outputs) for (const counter of [this.#framesSent, this.#framesDropped, this.#bytesSent]) counter.inc({output}, 0)
+		for (const output of outputs)
+			for (const counter of [this.#framesSent, this.#framesDropped, this.#bytesSent])
+				counter.inc({output}, 0)
 		for (const direction of ['up', 'down']) this.#steps.inc({direction}, 0)
 	}
 
@@ -84,14 +117,22 @@ export class Metrics {
 		let open = true
 		this.#viewers[output]++
 		return {
-			sent: bytes => { this.counted(output, {frames: 1, bytes, dropped: 0}) },
-			dropped: frames => { this.counted(output, {frames: 0, bytes: 0, dropped: frames}) },
-			failed: code => { this.failed(code) },
+			sent: bytes => {
+				this.counted(output, {frames: 1, bytes, dropped: 0})
+			},
+			dropped: frames => {
+				this.counted(output, {frames: 0, bytes: 0, dropped: frames})
+			},
+			failed: code => {
+				this.failed(code)
+			},
 			adapts: adaptive => {
 				own = adaptive
 				if (open) this.#adaptive.add(adaptive)
 			},
-			stepped: direction => { this.#steps.inc({direction}) },
+			stepped: direction => {
+				this.#steps.inc({direction})
+			},
 			close: () => {
 				if (!open) return
 				open = false
@@ -121,6 +162,14 @@ export class Metrics {
 	}
 
 	#gauge(name: string, help: string, labelNames: string[], collect: (gauge: Gauge) => void): void {
-		const gauge: Gauge = new Gauge({name: `sluice_${name}`, help, labelNames, registers: [this.#registry], collect: () => { collect(gauge) }})
+		const gauge: Gauge = new Gauge({
+			name: `sluice_${name}`,
+			help,
+			labelNames,
+			registers: [this.#registry],
+			collect: () => {
+				collect(gauge)
+			}
+		})
 	}
 }

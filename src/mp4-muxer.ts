@@ -29,13 +29,22 @@ export class Mp4Muxer {
 	begin(caps: Caps): {caps: Caps; init: Uint8Array} {
 		const format = readFormat(caps)
 		const {width, height, avcC} = format
-		return {caps: {name: 'video/mp4', width, height, codec: codecStringOf(avcC)}, init: initSegment(format)}
+		return {
+			caps: {name: 'video/mp4', width, height, codec: codecStringOf(avcC)},
+			init: initSegment(format)
+		}
 	}
 
 	/** A fragment with one picture in it. */
-	add({ptsNs, durationNs, data}: Pick<GdpBuffer, 'ptsNs' | 'durationNs' | 'data'>): {data: Uint8Array; keyFrame: boolean} {
+	add({ptsNs, durationNs, data}: Pick<GdpBuffer, 'ptsNs' | 'durationNs' | 'data'>): {
+		data: Uint8Array
+		keyFrame: boolean
+	} {
 		const keyFrame = hasIdr(data)
-		return {data: fragment(++this.#sequence, {...this.#timeline.next(ptsNs, durationNs), keyFrame, data}), keyFrame}
+		return {
+			data: fragment(++this.#sequence, {...this.#timeline.next(ptsNs, durationNs), keyFrame, data}),
+			keyFrame
+		}
 	}
 }
 
@@ -43,26 +52,35 @@ function readFormat(caps: Caps): TrackFormat {
 	const width = sizeOf(caps['width'])
 	const height = sizeOf(caps['height'])
 	const avcC = Buffer.from(String(caps['codec_data']), 'hex')
-	const fits = caps['name'] === 'video/x-h264' && caps['alignment'] === 'au' && width !== undefined && height !== undefined
+	const fits =
+		caps['name'] === 'video/x-h264' &&
+		caps['alignment'] === 'au' &&
+		width !== undefined &&
+		height !== undefined
 	// The length of a NAL unit's length, less one, is in the lowest bits of the fifth byte.
 	if (!fits || avcC.byteLength < 7 || ((avcC[4] ?? 0) & 3) + 1 !== lengthBytes) {
 		const shown = JSON.stringify({...caps, codec_data: `${avcC.byteLength} bytes`}).slice(0, 300)
-		throw new Error(`MP4 needs video/x-h264,stream-format=avc,alignment=au with width, height and codec_data, as h264parse makes it; all else needs stream-format=byte-stream; this is ${shown}`)
+		throw new Error(
+			`MP4 needs video/x-h264,stream-format=avc,alignment=au with width, height and codec_data, as h264parse makes it; all else needs stream-format=byte-stream; this is ${shown}`
+		)
 	}
-	const [, horizontal = '1', vertical = '1'] = /^(\d{1,9})\/(\d{1,9})$/.exec(String(caps['pixel-aspect-ratio'])) ?? []
+	const [, horizontal = '1', vertical = '1'] =
+		/^(\d{1,9})\/(\d{1,9})$/.exec(String(caps['pixel-aspect-ratio'])) ?? []
 	return {width, height, pixelAspect: [Number(horizontal), Number(vertical)], avcC}
 }
 
 /** MP4 has 16 bits for it. */
 function sizeOf(value: unknown): number | undefined {
-	return typeof value === 'number' && Number.isInteger(value) && value > 0 && value < 2 ** 16 ? value : undefined
+	return typeof value === 'number' && Number.isInteger(value) && value > 0 && value < 2 ** 16
+		? value
+		: undefined
 }
 
 /** Whether the first slice is of an IDR picture, see `isKeyFrame` in h264.ts. */
 function hasIdr(data: Uint8Array): boolean {
 	const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
 	for (let at = 0; at + lengthBytes < data.byteLength; at += lengthBytes + view.getUint32(at)) {
-		const type = view.getUint8(at + lengthBytes) & 0x1F
+		const type = view.getUint8(at + lengthBytes) & 0x1f
 		if (type >= 1 && type <= 5) return type === idrType
 	}
 	return false

@@ -46,7 +46,10 @@ export class Mp4Timeline {
 		this.#newest += advance
 		const decodeTime = this.#decodeTime
 		// Follows the camera's rate, and its clock, without a jump.
-		const duration = Math.max(1, Math.round(this.#interval + (this.#newest - lead - decodeTime) / smoothing))
+		const duration = Math.max(
+			1,
+			Math.round(this.#interval + (this.#newest - lead - decodeTime) / smoothing)
+		)
 		this.#decodeTime += duration
 		return {decodeTime, duration, compositionOffset: shown - decodeTime}
 	}
@@ -69,5 +72,5 @@ export class Mp4Timeline {
 }
 
 function ticks(ns: number): number {
-	return Math.round(ns * timescale / 1e9)
+	return Math.round((ns * timescale) / 1e9)
 }

@@ -36,7 +36,8 @@ export class PacketReader {
 	 * @throws Error where these are no packets
 	 */
 	read(chunk: Buffer): void {
-		for (let at = 0; at < chunk.byteLength;) at += this.#data ? this.#fill(this.#data, chunk, at) : this.#begin(chunk, at)
+		for (let at = 0; at < chunk.byteLength;)
+			at += this.#data ? this.#fill(this.#data, chunk, at) : this.#begin(chunk, at)
 	}
 
 	/** @returns how many bytes it took */

@@ -12,11 +12,19 @@ import type {Element, Pipeline} from 'gstreamer-superficial'
 import {wordsOf} from './errors.js'
 import {writingTo} from './frame-sink.js'
 import {RateLimit} from './rate-limit.js'
-import {type BusMessage, type Examined, framePipeFd, type FromWorker, type ToWorker} from './worker-messages.js'
+import {
+	type BusMessage,
+	type Examined,
+	framePipeFd,
+	type FromWorker,
+	type ToWorker
+} from './worker-messages.js'
 import {killSoon, serve, shortened, withoutMiddle} from './worker-program.js'
 
 // An addon's .node file can be required, not imported.
-const gstreamer = createRequire(import.meta.url)('gstreamer-superficial') as typeof import('gstreamer-superficial')
+const gstreamer = createRequire(import.meta.url)(
+	'gstreamer-superficial'
+) as typeof import('gstreamer-superficial')
 
 /** How much memory the process may take. */
 const maxMemoryBytes = 2 ** 30
@@ -58,7 +66,14 @@ function shutdown(exitCode: number): void {
 function watchMemory(): void {
 	setInterval(() => {
 		if (process.memoryUsage.rss() < maxMemoryBytes) return
-		send({type: 'bus', message: {kind: 'error', element: 'worker', message: `more than ${maxMemoryBytes / 2 ** 20} MB of memory`}})
+		send({
+			type: 'bus',
+			message: {
+				kind: 'error',
+				element: 'worker',
+				message: `more than ${maxMemoryBytes / 2 ** 20} MB of memory`
+			}
+		})
 	}, watchMemoryEveryMs)
 }
 
@@ -86,7 +101,9 @@ function build(launch: string): Pipeline {
 	try {
 		const text = writing?.text ?? launch
 		// Of a text that is one bin GStreamer's parser makes that bin and no pipeline; it has no bus, for want of which the binding crashes.
-		const built = new gstreamer.Pipeline(/^\s*(?:bin\.)?\(/.test(text) ? `pipeline.( ${text} )` : text)
+		const built = new gstreamer.Pipeline(
+			/^\s*(?:bin\.)?\(/.test(text) ? `pipeline.( ${text} )` : text
+		)
 		elementNamed(built, 'src')
 		if (!writing) throw new Error('no appsink is named "sink"')
 		// Whether it takes its properties only an appsink can tell.
@@ -112,13 +129,21 @@ function examine(launch: string): Examined {
 		const sink = built.findChild('sink')
 		// A template plays with other elements in the place of its sink, which this host may lack.
 		if (sink?.pull && built.findChild('src')) build(launch)
-		return {src: built.findChild('src') !== undefined, ...(sink?.pull && {sink: {maxBuffers: Number(sink['max-buffers']), drop: sink['drop'] === true}})}
+		return {
+			src: built.findChild('src') !== undefined,
+			...(sink?.pull && {
+				sink: {maxBuffers: Number(sink['max-buffers']), drop: sink['drop'] === true}
+			})
+		}
 	} catch (error) {
 		return {error: shortened(wordsOf(error))}
 	}
 }
 
-function setSource(src: Element, {location, user, password}: {location: string; user?: string; password?: string}): void {
+function setSource(
+	src: Element,
+	{location, user, password}: {location: string; user?: string; password?: string}
+): void {
 	// A source that makes its own picture has none.
 	if (location !== '') src['location'] = location
 	if (user !== undefined) src['user-id'] = user
@@ -138,7 +163,13 @@ function set({element, property, value}: Extract<ToWorker, {type: 'set'}>): void
 }
 
 /** Each codec's depayloader, by the name that GStreamer gives the first of its kind, whether decodebin made it or the template. */
-const depayloaders = {H264: 'rtph264depay0', H265: 'rtph265depay0', JPEG: 'rtpjpegdepay0', VP8: 'rtpvp8depay0', VP9: 'rtpvp9depay0'}
+const depayloaders = {
+	H264: 'rtph264depay0',
+	H265: 'rtph265depay0',
+	JPEG: 'rtpjpegdepay0',
+	VP8: 'rtpvp8depay0',
+	VP9: 'rtpvp9depay0'
+}
 
 function tellCodec(playing: Pipeline): void {
 	const codec = Object.entries(depayloaders).find(([, element]) => playing.findChild(element))?.[0]
@@ -190,13 +221,26 @@ function kindOf({type, name, message}: Record<string, unknown>): BusMessage['kin
 
 function onMessage(message: ToWorker): void {
 	switch (message.type) {
-		case 'start': start(message); break
-		case 'examine': send({type: 'examined', examined: examine(message.launch)}); break
-		case 'set': set(message); break
-		case 'playing': onPlaying(); break
-		case 'key-frame': pipeline?.forceKeyUnit('sink', keyUnits++); break
-		case 'stop': shutdown(0); break
-		default: message satisfies never
+		case 'start':
+			start(message)
+			break
+		case 'examine':
+			send({type: 'examined', examined: examine(message.launch)})
+			break
+		case 'set':
+			set(message)
+			break
+		case 'playing':
+			onPlaying()
+			break
+		case 'key-frame':
+			pipeline?.forceKeyUnit('sink', keyUnits++)
+			break
+		case 'stop':
+			shutdown(0)
+			break
+		default:
+			message satisfies never
 	}
 }
 

@@ -74,26 +74,51 @@ export class Pipeline {
 		const {launch, declared, source, openTimeoutMs} = options
 		const {location, user, password} = source
 		worker.redact = source.redact
-		worker.onMessage = message => { this.#onMessage(message) }
+		worker.onMessage = message => {
+			this.#onMessage(message)
+		}
 		const reader = new FrameReader({
-			onSample: sample => { this.#onSample(sample) },
-			onUnusable: (words, code) => { this.#fail(new SluiceError(code, words)) },
+			onSample: sample => {
+				this.#onSample(sample)
+			},
+			onUnusable: (words, code) => {
+				this.#fail(new SluiceError(code, words))
+			},
 			declared
 		})
-		worker.onFrameBytes = chunk => { reader.read(chunk) }
+		worker.onFrameBytes = chunk => {
+			reader.read(chunk)
+		}
 		this.#timer = setTimeout(() => {
-			this.#fail(new SluiceError('camera_timeout', `${this.#unusable === 0 ? 'no picture' : `no key frame, and ${this.#unusable} others,`} within ${openTimeoutMs / 1000} s`))
+			this.#fail(
+				new SluiceError(
+					'camera_timeout',
+					`${this.#unusable === 0 ? 'no picture' : `no key frame, and ${this.#unusable} others,`} within ${openTimeoutMs / 1000} s`
+				)
+			)
 		}, openTimeoutMs)
 		worker.ready.then(
 			() => {
 				this.#started = true
-				worker.send({type: 'start', launch, source: {location, ...(user !== undefined && {user}), ...(password !== undefined && {password})}})
+				worker.send({
+					type: 'start',
+					launch,
+					source: {
+						location,
+						...(user !== undefined && {user}),
+						...(password !== undefined && {password})
+					}
+				})
 				for (const changed of options.properties?.values() ?? []) this.set(changed)
 				this.#setRange(options.ranges?.recall(source))
 			},
-			(error: unknown) => { this.#fail(new SluiceError('pipeline_failed', wordsOf(error))) }
+			(error: unknown) => {
+				this.#fail(new SluiceError('pipeline_failed', wordsOf(error)))
+			}
 		)
-		void worker.exited.then(exit => { this.#onExit(exit) })
+		void worker.exited.then(exit => {
+			this.#onExit(exit)
+		})
 	}
 
 	/** Changes a property of an element while it plays; what is changed before that has to be in `properties`. */
@@ -114,12 +139,22 @@ export class Pipeline {
 
 	#onMessage(message: FromWorker): void {
 		switch (message.type) {
-			case 'codec': this.#onCodec(message.codec); break
-			case 'bus': this.#onBusMessage(message.message); break
-			case 'unparsable': this.#fail(new SluiceError('template_invalid', this.#options.source.redact(message.message))); break
+			case 'codec':
+				this.#onCodec(message.codec)
+				break
+			case 'bus':
+				this.#onBusMessage(message.message)
+				break
+			case 'unparsable':
+				this.#fail(
+					new SluiceError('template_invalid', this.#options.source.redact(message.message))
+				)
+				break
 			case 'ready':
-			case 'examined': throw new Error(`nobody asked for the message ${message.type}`)
-			default: message satisfies never
+			case 'examined':
+				throw new Error(`nobody asked for the message ${message.type}`)
+			default:
+				message satisfies never
 		}
 	}
 
@@ -142,7 +177,8 @@ export class Pipeline {
 			this.#caps = sample.caps
 			const range = rangeOf(sample.caps)
 			if (range !== undefined) this.#options.ranges?.learn(this.#options.source, range)
-			if (range !== undefined && range !== this.#range) this.#paleUntilMs = sample.timeMs + paleForMs
+			if (range !== undefined && range !== this.#range)
+				this.#paleUntilMs = sample.timeMs + paleForMs
 			this.#setRange(range)
 		}
 		this.#options.onSample(sample.timeMs < this.#paleUntilMs ? {...sample, pale: true} : sample)
@@ -156,7 +192,14 @@ export class Pipeline {
 			this.#fail(new SluiceError('camera_lost', `no picture for ${frameTimeoutMs / 1000} s`))
 		}, frameTimeoutMs)
 		this.#worker.send({type: 'playing'})
-		log.info({firstFrameMs: Math.round(performance.now() - this.#startedMs), width: caps['width'], height: caps['height']}, 'playing')
+		log.info(
+			{
+				firstFrameMs: Math.round(performance.now() - this.#startedMs),
+				width: caps['width'],
+				height: caps['height']
+			},
+			'playing'
+		)
 	}
 
 	#setRange(range: Range | undefined): void {
@@ -174,8 +217,19 @@ export class Pipeline {
 	}
 
 	#onBusMessage(message: BusMessage): void {
-		const {log, source: {redact}} = this.#options
-		if (log.isLevelEnabled('debug')) log.debug({...message, ...(message.message !== undefined && {message: redact(message.message)}), ...(message.debug !== undefined && {debug: redact(message.debug)})}, 'bus message')
+		const {
+			log,
+			source: {redact}
+		} = this.#options
+		if (log.isLevelEnabled('debug'))
+			log.debug(
+				{
+					...message,
+					...(message.message !== undefined && {message: redact(message.message)}),
+					...(message.debug !== undefined && {debug: redact(message.debug)})
+				},
+				'bus message'
+			)
 		if (message.kind === 'warning' || message.kind === 'missing-plugin') {
 			if (this.#warnings.length < maxWarnings) this.#warnings.push(message)
 			return
@@ -193,14 +247,23 @@ export class Pipeline {
 		if (this.#diagnosing) return
 		this.#diagnosing = true
 		// A handshake of TLS takes a small camera a second, and only its end tells of the certificate.
-		const late = !this.#options.source.secure && performance.now() - this.#startedMs > quickFailureMs
+		const late =
+			!this.#options.source.secure && performance.now() - this.#startedMs > quickFailureMs
 		const found = whyUnreachable(this.#options.source, diagnosisTimeoutMs).catch(() => undefined)
-		const reason = await (late ? Promise.race([found, delay(lateDiagnosisTimeoutMs, undefined)]) : found)
+		const reason = await (late
+			? Promise.race([found, delay(lateDiagnosisTimeoutMs, undefined)])
+			: found)
 		this.#fail(reason === undefined ? error : new SluiceError('camera_unreachable', reason))
 	}
 
 	#onExit({code, signal, expected, reason}: WorkerExit): void {
-		if (!expected) this.#fail(new SluiceError('pipeline_failed', reason ?? `the worker died: ${signal ?? `exit code ${code ?? 'none'}`}`))
+		if (!expected)
+			this.#fail(
+				new SluiceError(
+					'pipeline_failed',
+					reason ?? `the worker died: ${signal ?? `exit code ${code ?? 'none'}`}`
+				)
+			)
 	}
 
 	/** For a worker that cannot be asked to stop, for it does not listen. */
@@ -219,7 +282,9 @@ export class Pipeline {
 	#end(): void {
 		this.#ended = true
 		clearTimeout(this.#timer)
-		this.#worker.onMessage = message => { if (message.type === 'codec') this.#onCodec(message.codec) }
+		this.#worker.onMessage = message => {
+			if (message.type === 'codec') this.#onCodec(message.codec)
+		}
 		this.#worker.onFrameBytes = undefined
 	}
 }

@@ -11,7 +11,11 @@ import type {PropertyValue} from './worker-messages.js'
 import type {WorkerPool} from './worker-pool.js'
 
 /** Failures of a variant that say nothing of the camera: another variant may do better. */
-const variantFailures: readonly ErrorCode[] = ['template_invalid', 'pipeline_failed', 'camera_unsupported']
+const variantFailures: readonly ErrorCode[] = [
+	'template_invalid',
+	'pipeline_failed',
+	'camera_unsupported'
+]
 
 /** What every playback of a server needs. */
 export interface PlaybackContext {
@@ -61,7 +65,9 @@ export class Playback {
 		this.#options = options
 		const {request, codecs} = options
 		const codec = codecs.recall(request.source)
-		this.#begin(codec === undefined ? [request.plain] : [...this.#variantsFor(codec), request.plain])
+		this.#begin(
+			codec === undefined ? [request.plain] : [...this.#variantsFor(codec), request.plain]
+		)
 	}
 
 	/** Changes a property of an element of the pipelines that play. */
@@ -82,8 +88,14 @@ export class Playback {
 	}
 
 	#variantsFor(codec: string): Choice[] {
-		const {request: {variants, plain}, failed} = this.#options
-		return variants.filter(({template, codecs, rank}) => rank > plain.rank && !failed.has(template) && (codecs?.includes(codec) ?? true))
+		const {
+			request: {variants, plain},
+			failed
+		} = this.#options
+		return variants.filter(
+			({template, codecs, rank}) =>
+				rank > plain.rank && !failed.has(template) && (codecs?.includes(codec) ?? true)
+		)
 	}
 
 	/** Starts the first of the choices; should it not start, the next. */
@@ -96,7 +108,9 @@ export class Playback {
 				playing = true
 				if (this.#current === pipeline) onSample(sample)
 			},
-			onCodec: codec => { this.#onCodec(choice, codec) },
+			onCodec: codec => {
+				this.#onCodec(choice, codec)
+			},
 			onFailure: error => {
 				if (this.#closed || this.#current !== pipeline) return
 				// A camera that allows one session only ends the first for the second, which then goes on alone.
@@ -106,7 +120,8 @@ export class Playback {
 				}
 				if (playing || others.length === 0 || !variantFailures.includes(error.code)) {
 					// A variant that hangs, and a camera that is silent, look alike: the next attempt asks the plain variant.
-					if (!playing && choice !== request.plain && error.code === 'camera_timeout') codecs.forget(request.source)
+					if (!playing && choice !== request.plain && error.code === 'camera_timeout')
+						codecs.forget(request.source)
 					this.#fail(error)
 					return
 				}
@@ -140,7 +155,8 @@ export class Playback {
 		const {request, codecs} = this.#options
 		codecs.learn(request.source, codec)
 		const better = this.#variantsFor(codec).find(({template}) => !this.#tried.has(template))
-		if (better && choice === request.plain && !this.#closed && !this.#successor) this.#succeed(better)
+		if (better && choice === request.plain && !this.#closed && !this.#successor)
+			this.#succeed(better)
 	}
 
 	#succeed(choice: Choice): void {
@@ -159,7 +175,9 @@ export class Playback {
 					if (this.#closed) return
 					const starting = this.#successor === successor
 					// While the plain variant plays, the camera is not silent: it is the better one that hangs.
-					const toBlame = variantFailures.includes(error.code) || (error.code === 'camera_timeout' && this.#current !== undefined)
+					const toBlame =
+						variantFailures.includes(error.code) ||
+						(error.code === 'camera_timeout' && this.#current !== undefined)
 					if (!starting || (!this.#current && !toBlame)) {
 						this.#fail(error)
 						return
@@ -172,18 +190,26 @@ export class Playback {
 			})
 			this.#successor = successor
 		} catch (error) {
-			log.debug({template: choice.template, detail: asSluiceError(error).detail}, 'no better variant')
+			log.debug(
+				{template: choice.template, detail: asSluiceError(error).detail},
+				'no better variant'
+			)
 		}
 	}
 
 	/** @throws SluiceError `over_capacity`, `shutting_down` */
-	#play({template, launch, declared}: Choice, {onFailure, ...listeners}: Pick<PipelineOptions, 'onSample' | 'onCodec' | 'onFailure'>): Pipeline {
+	#play(
+		{template, launch, declared}: Choice,
+		{onFailure, ...listeners}: Pick<PipelineOptions, 'onSample' | 'onCodec' | 'onFailure'>
+	): Pipeline {
 		const {pool, ranges, request, properties, openTimeoutMs, frameTimeoutMs, log} = this.#options
 		const worker = pool.take()
 		this.#tried.add(template)
 		const pipelineLog = log.child({template, worker: worker.pid})
 		pipelineLog.info('opening')
-		const ended = worker.exited.then(() => { this.#closing.delete(ended) })
+		const ended = worker.exited.then(() => {
+			this.#closing.delete(ended)
+		})
 		this.#closing.add(ended)
 		return new Pipeline(worker, {
 			launch,
@@ -195,7 +221,9 @@ export class Playback {
 			frameTimeoutMs,
 			log: pipelineLog,
 			...listeners,
-			onFailure: error => { onFailure(withTemplate(error, template)) }
+			onFailure: error => {
+				onFailure(withTemplate(error, template))
+			}
 		})
 	}
 

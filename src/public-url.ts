@@ -15,9 +15,14 @@ const prefixPattern = /^(?:\/[\w.~%@-]{1,128}){1,16}$/
 export function publicUrl({headers, socket}: IncomingMessage, path: string): string {
 	const proto = first(headers['x-forwarded-proto'])
 	const scheme = proto === 'https' || proto === 'http' ? proto : 'http'
-	const own = `${socket.localAddress?.includes(':') ? `[${socket.localAddress}]` : socket.localAddress ?? 'localhost'}:${socket.localPort ?? 80}`
-	const host = [first(headers['x-forwarded-host']), headers.host].find(value => value !== undefined && hostPattern.test(value)) ?? own
-	const prefix = (first(headers['x-forwarded-prefix']) ?? '').slice(0, maxPrefixLength).replace(/\/+$/, '')
+	const own = `${socket.localAddress?.includes(':') ? `[${socket.localAddress}]` : (socket.localAddress ?? 'localhost')}:${socket.localPort ?? 80}`
+	const host =
+		[first(headers['x-forwarded-host']), headers.host].find(
+			value => value !== undefined && hostPattern.test(value)
+		) ?? own
+	const prefix = (first(headers['x-forwarded-prefix']) ?? '')
+		.slice(0, maxPrefixLength)
+		.replace(/\/+$/, '')
 	return `${scheme}://${host}${prefixPattern.test(prefix) ? prefix : ''}${path}`
 }
 

@@ -3,14 +3,18 @@ export class Budget {
 	#left: number
 	#atMs = performance.now()
 
-	constructor(readonly most: number, readonly perSecond: number) {
+	constructor(
+		readonly most: number,
+		readonly perSecond: number
+	) {
 		this.#left = most
 	}
 
 	/** @returns false where there is less left */
 	take(amount: number): boolean {
 		const now = performance.now()
-		this.#left = Math.min(this.most, this.#left + (now - this.#atMs) / 1000 * this.perSecond) - amount
+		this.#left =
+			Math.min(this.most, this.#left + ((now - this.#atMs) / 1000) * this.perSecond) - amount
 		this.#atMs = now
 		return this.#left >= 0
 	}

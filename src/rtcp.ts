@@ -23,7 +23,12 @@ function* packetsOf(view: DataView): Generator<Packet> {
 		const first = view.getUint8(start)
 		if (first >> 6 !== 2) return
 		const end = start + 4 * (view.getUint16(start + 2) + 1)
-		yield {type: view.getUint8(start + 1), format: first & 0x1F, start, end: Math.min(end, view.byteLength)}
+		yield {
+			type: view.getUint8(start + 1),
+			format: first & 0x1f,
+			start,
+			end: Math.min(end, view.byteLength)
+		}
 		start = end
 	}
 }
@@ -35,7 +40,8 @@ function* packetsOf(view: DataView): Generator<Packet> {
  */
 export function asksForKeyFrame(compound: Uint8Array): boolean {
 	for (const {type, format} of packetsOf(viewOf(compound))) {
-		if (type === payloadSpecific && (format === pictureLoss || format === fullIntraRequest)) return true
+		if (type === payloadSpecific && (format === pictureLoss || format === fullIntraRequest))
+			return true
 	}
 	return false
 }
@@ -53,7 +59,8 @@ export function packetsAskedFor(compound: Uint8Array): number {
 		if (type !== transportLayer || format !== genericNack) continue
 		for (let at = start + feedbackHeaderBytes; at + 4 <= end; at += 4) {
 			count++
-			for (let following = view.getUint16(at + 2); following > 0; following &= following - 1) count++
+			for (let following = view.getUint16(at + 2); following > 0; following &= following - 1)
+				count++
 		}
 	}
 	return count

@@ -3,13 +3,21 @@
  * library, which is C++, nor an answer, but through patterns.
  */
 import {SluiceError} from './errors.js'
-import {attribute, type Block, passwordPattern, readBlocks, refuse, ufragPattern} from './sdp-text.js'
+import {
+	attribute,
+	type Block,
+	passwordPattern,
+	readBlocks,
+	refuse,
+	ufragPattern
+} from './sdp-text.js'
 
 /** An offer has as many media sections as its sender likes; no real one has more. */
 const maxSections = 8
 
 const token = /^[\w.~-]{1,64}$/
-const fingerprintPattern = /^(?:sha-1|sha-224|sha-256|sha-384|sha-512) [\da-f]{2}(?::[\da-f]{2}){19,63}$/i
+const fingerprintPattern =
+	/^(?:sha-1|sha-224|sha-256|sha-384|sha-512) [\da-f]{2}(?::[\da-f]{2}){19,63}$/i
 const mediaPattern = /^([a-z\d-]{1,16}) (\d{1,5}) ([A-Z/]{3,32})((?: [\w*.-]{1,32}){1,128})$/
 const rtpPattern = /^(?:UDP|TCP)\/TLS\/RTP\/SAVPF?$/
 const rtpmapPattern = /^rtpmap:(\d{1,3}) ([\w.+-]{1,32}\/\d{1,6}(?:\/\d{1,2})?)$/
@@ -71,7 +79,8 @@ export interface Offer {
 export function readOffer(text: string): Offer {
 	const [session, ...media] = readBlocks(text)
 	if (!/^v=0\r?\n/.test(text)) throw refuse('does not begin with v=0')
-	if (media.length > maxSections) throw refuse(`has ${media.length} media sections; at most ${maxSections} are taken`)
+	if (media.length > maxSections)
+		throw refuse(`has ${media.length} media sections; at most ${maxSections} are taken`)
 	const offered = media.map(readSection)
 	if (new Set(offered.map(({mid}) => mid)).size < offered.length) throw refuse('gives a mid twice')
 	const {video, ...format} = chooseVideo(offered, session)
@@ -85,13 +94,21 @@ export function readOffer(text: string): Offer {
 	// [RFC 9143 7.1.3]: the first section has the transport's attributes, and others may be without.
 	const blocks = [...bundle, video].map(({block}) => block).concat(session)
 	const value = (name: string, pattern: RegExp) => {
-		const found = blocks.map(block => attribute(block, name)).find(candidate => candidate !== undefined)
+		const found = blocks
+			.map(block => attribute(block, name))
+			.find(candidate => candidate !== undefined)
 		if (found === undefined || !pattern.test(found)) throw refuse(`has no valid a=${name}`)
 		return found
 	}
 	return {
 		// Without their blocks: a session keeps this as long as it lives.
-		sections: offered.map(({kind, protocol, formats, mid}) => ({kind, protocol, formats, mid, idle: idle.get(mid)})),
+		sections: offered.map(({kind, protocol, formats, mid}) => ({
+			kind,
+			protocol,
+			formats,
+			mid,
+			idle: idle.get(mid)
+		})),
 		mid: video.mid,
 		bundle: bundle.map(({mid}) => mid),
 		...format,
@@ -113,12 +130,22 @@ interface OfferedSection extends Section {
 }
 
 function readSection(block: Block): OfferedSection {
-	const [, kind = '', port = '', protocol = '', formats = ''] = mediaPattern.exec(block.media ?? '') ?? []
+	const [, kind = '', port = '', protocol = '', formats = ''] =
+		mediaPattern.exec(block.media ?? '') ?? []
 	if (kind === '') throw refuse('has a malformed m= line')
 	const mid = attribute(block, 'mid')
-	if (mid === undefined || !token.test(mid)) throw refuse('has a media section without a valid a=mid')
+	if (mid === undefined || !token.test(mid))
+		throw refuse('has a media section without a valid a=mid')
 	const bundleOnly = Number(port) === 0 && block.attributes.includes('bundle-only')
-	return {kind, protocol, formats: formats.trim().split(' '), mid, bundleOnly, live: Number(port) !== 0 || bundleOnly, block}
+	return {
+		kind,
+		protocol,
+		formats: formats.trim().split(' '),
+		mid,
+		bundleOnly,
+		live: Number(port) !== 0 || bundleOnly,
+		block
+	}
 }
 
 interface Video {
@@ -149,7 +176,8 @@ function readVideo(video: OfferedSection, session: Block): Video {
 	if (!video.live) throw refuse('has a video section with port 0, and not bundle-only')
 	if (!rtpPattern.test(video.protocol)) throw refuse('has a video section without DTLS-SRTP')
 	const direction = directionOf(video.block) ?? directionOf(session) ?? 'sendrecv'
-	if (direction !== 'recvonly' && direction !== 'sendrecv') throw refuse(`has a video section that is ${direction}; recvonly is expected`)
+	if (direction !== 'recvonly' && direction !== 'sendrecv')
+		throw refuse(`has a video section that is ${direction}; recvonly is expected`)
 	if (!muxes(video)) throw refuse('has a video section without rtcp-mux')
 	return {video, ...chooseFormat(video)}
 }
@@ -160,10 +188,18 @@ function muxes({bundleOnly, block: {attributes}}: OfferedSection): boolean {
 }
 
 /** The sections that the viewer bundles with the video, and it, in the order of the BUNDLE group. */
-function groupOf(video: OfferedSection, sections: readonly OfferedSection[], session: Block): OfferedSection[] {
+function groupOf(
+	video: OfferedSection,
+	sections: readonly OfferedSection[],
+	session: Block
+): OfferedSection[] {
 	const groups = session.attributes.filter(line => line.startsWith('group:BUNDLE '))
-	const mids = groups.map(line => new Set(line.split(' ').slice(1))).find(group => group.has(video.mid))
-	return [...mids ?? []].flatMap(mid => sections.find(section => section.mid === mid && section.live) ?? [])
+	const mids = groups
+		.map(line => new Set(line.split(' ').slice(1)))
+		.find(group => group.has(video.mid))
+	return [...(mids ?? [])].flatMap(
+		mid => sections.find(section => section.mid === mid && section.live) ?? []
+	)
 }
 
 /**
@@ -178,7 +214,8 @@ function idleOf(section: OfferedSection, first: boolean, payloadType: number): I
 		const kept = first && /^(?:UDP|TCP)\/DTLS\/SCTP$/.test(protocol)
 		return kept ? {format: 'webrtc-datachannel', attributes: ['a=sctp-port:5000']} : undefined
 	}
-	if (!/^(?:audio|video)$/.test(kind) || !rtpPattern.test(protocol) || !muxes(section)) return undefined
+	if (!/^(?:audio|video)$/.test(kind) || !rtpPattern.test(protocol) || !muxes(section))
+		return undefined
 	const names = new Map<string, string>()
 	for (const line of block.attributes) {
 		const [, type = '', name = ''] = rtpmapPattern.exec(line) ?? []
@@ -186,7 +223,10 @@ function idleOf(section: OfferedSection, first: boolean, payloadType: number): I
 	}
 	const format = formats.find(type => names.has(type) && Number(type) !== payloadType)
 	if (format === undefined) return undefined
-	return {format, attributes: ['a=inactive', 'a=rtcp-mux', `a=rtpmap:${format} ${names.get(format) ?? ''}`]}
+	return {
+		format,
+		attributes: ['a=inactive', 'a=rtcp-mux', `a=rtpmap:${format} ${names.get(format) ?? ''}`]
+	}
 }
 
 function directionOf({attributes}: Block): string | undefined {
@@ -194,7 +234,9 @@ function directionOf({attributes}: Block): string | undefined {
 }
 
 function playoutDelayOf({attributes}: Block): number | undefined {
-	const line = attributes.find(candidate => candidate.startsWith('extmap:') && candidate.endsWith(` ${playoutDelayUri}`))
+	const line = attributes.find(
+		candidate => candidate.startsWith('extmap:') && candidate.endsWith(` ${playoutDelayUri}`)
+	)
 	// Ids above 14 do not fit the one-byte header, which the library writes.
 	const id = Number(/^extmap:(\d{1,2})(?:\/\w{1,8})? /.exec(line ?? '')?.[1] ?? 0)
 	return id >= 1 && id <= 14 ? id : undefined
@@ -204,19 +246,40 @@ function playoutDelayOf({attributes}: Block): number | undefined {
  * The payload type to answer with: H.264 in packetization-mode 1, constrained baseline if there is a choice. No profile is
  * asked to match: browsers offer no High, and decode it all the same.
  */
-function chooseFormat({formats, block: {attributes}}: OfferedSection): {payloadType: number; fmtp: string} {
-	const h264 = new Set(attributes.flatMap(line => /^rtpmap:(\d{1,3}) H264\/90000$/i.exec(line)?.[1] ?? []))
+function chooseFormat({formats, block: {attributes}}: OfferedSection): {
+	payloadType: number
+	fmtp: string
+} {
+	const h264 = new Set(
+		attributes.flatMap(line => /^rtpmap:(\d{1,3}) H264\/90000$/i.exec(line)?.[1] ?? [])
+	)
 	// Each once, however often it is named: an offer has thousands of lines for nothing.
-	const candidates = [...new Set(formats)].filter(type => h264.has(type)).flatMap(type => {
-		const fmtp = fmtpOf(attributes, type)
-		return Number(type) <= 127 && /(?:^|;)\s*packetization-mode=1(?:;|$)/.test(fmtp) && fmtpPattern.test(fmtp) ? [{payloadType: Number(type), fmtp}] : []
-	})
+	const candidates = [...new Set(formats)]
+		.filter(type => h264.has(type))
+		.flatMap(type => {
+			const fmtp = fmtpOf(attributes, type)
+			return Number(type) <= 127 &&
+				/(?:^|;)\s*packetization-mode=1(?:;|$)/.test(fmtp) &&
+				fmtpPattern.test(fmtp)
+				? [{payloadType: Number(type), fmtp}]
+				: []
+		})
 	const ranks = [/profile-level-id=42e0/i, /profile-level-id=42/i, /./]
-	const chosen = ranks.map(rank => candidates.find(({fmtp}) => rank.test(fmtp))).find(found => found)
-	if (!chosen) throw new SluiceError('not_acceptable', 'the offer has no H.264 with packetization-mode=1, and that is what is sent')
+	const chosen = ranks
+		.map(rank => candidates.find(({fmtp}) => rank.test(fmtp)))
+		.find(found => found)
+	if (!chosen)
+		throw new SluiceError(
+			'not_acceptable',
+			'the offer has no H.264 with packetization-mode=1, and that is what is sent'
+		)
 	return chosen
 }
 
 function fmtpOf(attributes: readonly string[], payloadType: string): string {
-	return attributes.find(line => line.startsWith(`fmtp:${payloadType} `))?.slice(`fmtp:${payloadType} `.length) ?? ''
+	return (
+		attributes
+			.find(line => line.startsWith(`fmtp:${payloadType} `))
+			?.slice(`fmtp:${payloadType} `.length) ?? ''
+	)
 }

@@ -6,7 +6,8 @@ const maxLines = 2000
 
 export const ufragPattern = /^[a-z\d+/]{4,256}$/i
 export const passwordPattern = /^[a-z\d+/]{22,256}$/i
-export const candidatePattern = /^candidate:[\w+/]{1,32} [12] (?:udp|tcp) \d{1,10} [\w.:-]{1,255} \d{1,5} typ [a-z]{1,8}(?: [\w.:/+-]{1,64}){0,32}$/i
+export const candidatePattern =
+	/^candidate:[\w+/]{1,32} [12] (?:udp|tcp) \d{1,10} [\w.:-]{1,255} \d{1,5} typ [a-z]{1,8}(?: [\w.:/+-]{1,64}){0,32}$/i
 
 /** What stands before the first `m=` line, or from one to the next. */
 export interface Block {
@@ -25,7 +26,8 @@ export function readBlocks(text: string): [Block, ...Block[]] {
 	if (all.length > maxLines) throw refuse(`has ${all.length} lines; at most ${maxLines} are taken`)
 	for (const [index, line] of all.entries()) {
 		// eslint-disable-next-line no-control-regex -- control characters are what is looked for
-		if (!/^[a-z]=/.test(line) || /[\u0000-\u001F\u007F]/.test(line)) throw refuse(`is malformed in line ${index + 1}`)
+		if (!/^[a-z]=/.test(line) || /[\u0000-\u001F\u007F]/.test(line))
+			throw refuse(`is malformed in line ${index + 1}`)
 		const content = line.slice(2)
 		if (line.startsWith('m=')) blocks.push({media: content, attributes: []})
 		else if (line.startsWith('a=')) blocks.at(-1)?.attributes.push(content)
@@ -33,7 +35,10 @@ export function readBlocks(text: string): [Block, ...Block[]] {
 	return blocks
 }
 
-export function attribute({attributes}: Pick<Block, 'attributes'>, name: string): string | undefined {
+export function attribute(
+	{attributes}: Pick<Block, 'attributes'>,
+	name: string
+): string | undefined {
 	return attributes.find(line => line.startsWith(`${name}:`))?.slice(name.length + 1)
 }
 

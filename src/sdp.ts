@@ -1,6 +1,14 @@
 /** What is made of a viewer's offer: one for the WebRTC library, and the answer; and fragments of trickle ICE. */
 import {type IceCredentials, type Idle, type Offer, playoutDelayUri} from './sdp-offer.js'
-import {attribute, candidatePattern, lines, passwordPattern, readBlocks, refuse, ufragPattern} from './sdp-text.js'
+import {
+	attribute,
+	candidatePattern,
+	lines,
+	passwordPattern,
+	readBlocks,
+	refuse,
+	ufragPattern
+} from './sdp-text.js'
 
 /** Candidates of one PATCH; browsers send one for each network and transport. */
 const maxCandidates = 32
@@ -68,7 +76,11 @@ export function hostCandidate(address: string, port: number, index: number): str
  * the video stays, inactive, and so does whatever the viewer bundles the rest with: it cannot do without that one's transport,
  * and fails where that is refused, https://github.com/bluenviron/mediamtx/issues/3381. All else is refused.
  */
-export function writeAnswer(offer: Offer, engine: EngineAnswer, {ssrc, sessionId}: {ssrc: number; sessionId: string}): string {
+export function writeAnswer(
+	offer: Offer,
+	engine: EngineAnswer,
+	{ssrc, sessionId}: {ssrc: number; sessionId: string}
+): string {
 	const {sections, mid, bundle, payloadType, fmtp, playoutDelayId} = offer
 	const [transport = mid] = bundle
 	const video: Idle = {
@@ -86,7 +98,9 @@ export function writeAnswer(offer: Offer, engine: EngineAnswer, {ssrc, sessionId
 	}
 	const answers = sections.map(section => {
 		const kept = section.mid === mid ? video : section.idle
-		const format = kept ? `9 ${section.protocol} ${kept.format}` : `0 ${section.protocol} ${section.formats.join(' ')}`
+		const format = kept
+			? `9 ${section.protocol} ${kept.format}`
+			: `0 ${section.protocol} ${section.formats.join(' ')}`
 		const head = [`m=${section.kind} ${format}`, 'c=IN IP4 0.0.0.0', `a=mid:${section.mid}`]
 		if (!kept) return [...head, 'a=inactive']
 		return [
@@ -96,7 +110,9 @@ export function writeAnswer(offer: Offer, engine: EngineAnswer, {ssrc, sessionId
 			`a=setup:${engine.setup}`,
 			...iceLines(engine.ice),
 			`a=fingerprint:${engine.fingerprint}`,
-			...(section.mid === transport ? [...engine.candidates.map(candidate => `a=${candidate}`), 'a=end-of-candidates'] : [])
+			...(section.mid === transport
+				? [...engine.candidates.map(candidate => `a=${candidate}`), 'a=end-of-candidates']
+				: [])
 		]
 	})
 	return lines([...sessionLines(sessionId, bundle), ...answers.flat()])
@@ -109,22 +125,44 @@ export function readFragment(text: string): Fragment {
 	const ufrag = attribute({attributes}, 'ice-ufrag')
 	const password = attribute({attributes}, 'ice-pwd')
 	const candidates = attributes.filter(line => line.startsWith('candidate:'))
-	if ((ufrag === undefined) !== (password === undefined)) throw refuse('has only one of a=ice-ufrag and a=ice-pwd')
+	if ((ufrag === undefined) !== (password === undefined))
+		throw refuse('has only one of a=ice-ufrag and a=ice-pwd')
 	if (ufrag !== undefined && !ufragPattern.test(ufrag)) throw refuse('has no valid a=ice-ufrag')
-	if (password !== undefined && !passwordPattern.test(password)) throw refuse('has no valid a=ice-pwd')
-	if (candidates.length > maxCandidates) throw refuse(`has ${candidates.length} candidates; at most ${maxCandidates} are taken`)
-	if (candidates.some(line => !candidatePattern.test(line))) throw refuse('has a malformed candidate')
-	if (ufrag === undefined && candidates.length === 0 && !attributes.includes('end-of-candidates')) throw refuse('has neither ICE credentials nor candidates')
-	return {ice: ufrag === undefined || password === undefined ? undefined : {ufrag, password}, candidates}
+	if (password !== undefined && !passwordPattern.test(password))
+		throw refuse('has no valid a=ice-pwd')
+	if (candidates.length > maxCandidates)
+		throw refuse(`has ${candidates.length} candidates; at most ${maxCandidates} are taken`)
+	if (candidates.some(line => !candidatePattern.test(line)))
+		throw refuse('has a malformed candidate')
+	if (ufrag === undefined && candidates.length === 0 && !attributes.includes('end-of-candidates'))
+		throw refuse('has neither ICE credentials nor candidates')
+	return {
+		ice: ufrag === undefined || password === undefined ? undefined : {ufrag, password},
+		candidates
+	}
 }
 
 function sessionLines(id: string, bundle: readonly string[]): string[] {
 	const group = bundle.length === 0 ? [] : [`a=group:BUNDLE ${bundle.join(' ')}`]
-	return ['v=0', `o=- ${id} 1 IN IP4 127.0.0.1`, 's=-', 't=0 0', ...group, 'a=msid-semantic:WMS *', 'a=ice-options:trickle ice2']
+	return [
+		'v=0',
+		`o=- ${id} 1 IN IP4 127.0.0.1`,
+		's=-',
+		't=0 0',
+		...group,
+		'a=msid-semantic:WMS *',
+		'a=ice-options:trickle ice2'
+	]
 }
 
 function formatLines(payloadType: number, fmtp: string): string[] {
-	return [`a=rtpmap:${payloadType} H264/90000`, `a=rtcp-fb:${payloadType} nack`, `a=rtcp-fb:${payloadType} nack pli`, `a=rtcp-fb:${payloadType} ccm fir`, `a=fmtp:${payloadType} ${fmtp}`]
+	return [
+		`a=rtpmap:${payloadType} H264/90000`,
+		`a=rtcp-fb:${payloadType} nack`,
+		`a=rtcp-fb:${payloadType} nack pli`,
+		`a=rtcp-fb:${payloadType} ccm fir`,
+		`a=fmtp:${payloadType} ${fmtp}`
+	]
 }
 
 function iceLines({ufrag, password}: IceCredentials): string[] {

@@ -51,16 +51,35 @@ export function cameraAsSent({rtsp_url: url, camera}: Query): string {
  * @param whyNotAdaptive why `adaptive=on` is refused here; undefined where it is not
  * @throws SluiceError `bad_request`, `forbidden`, `not_found`, `template_invalid`
  */
-export async function readStreamRequest(query: Query, templates: TemplateSource, cameras: CameraChoice, whyNotAdaptive?: string): Promise<StreamRequest> {
+export async function readStreamRequest(
+	query: Query,
+	templates: TemplateSource,
+	cameras: CameraChoice,
+	whyNotAdaptive?: string
+): Promise<StreamRequest> {
 	const values = singleValues(query)
 	// A bad URL is told before the template is looked for.
 	const camera = chooseCamera(values, cameras)
-	const template = await templates.get(values.get('pipeline') ?? camera?.pipeline ?? defaultTemplate)
-	if (template.camera && !camera) throw new SluiceError('bad_request', cameras.allowRtspUrl ? 'rtsp_url is missing: ?rtsp_url=rtsp%3A%2F%2F…, or ?camera=… for a named one' : 'camera is missing: ?camera=…')
+	const template = await templates.get(
+		values.get('pipeline') ?? camera?.pipeline ?? defaultTemplate
+	)
+	if (template.camera && !camera)
+		throw new SluiceError(
+			'bad_request',
+			cameras.allowRtspUrl
+				? 'rtsp_url is missing: ?rtsp_url=rtsp%3A%2F%2F…, or ?camera=… for a named one'
+				: 'camera is missing: ?camera=…'
+		)
 	const source = camera && template.camera ? camera.source : noCamera
-	const own = new Map([...values].filter(([name]) => name !== 'rtsp_url' && name !== 'camera' && name !== 'pipeline' && name !== 'adaptive'))
+	const own = new Map(
+		[...values].filter(
+			([name]) =>
+				name !== 'rtsp_url' && name !== 'camera' && name !== 'pipeline' && name !== 'adaptive'
+		)
+	)
 	for (const name of own.keys()) {
-		if (reservedParameters.includes(name)) throw new SluiceError('bad_request', `${name} is not supported here`)
+		if (reservedParameters.includes(name))
+			throw new SluiceError('bad_request', `${name} is not supported here`)
 	}
 	checkEncoding(values.get('rtsp_url'), own, template)
 	if (camera) fixParameters(own, camera, template)
@@ -68,11 +87,16 @@ export async function readStreamRequest(query: Query, templates: TemplateSource,
 	const adaptive = readAdaptive(values.get('adaptive'), template, own, whyNotAdaptive)
 	const plain = choice(template, own)
 	const {name, location, user, password} = source
-	const fits = (variant: Template) => hasSameType(variant, template) && takes(variant, own) && (adaptive.length === 0 || lowersTheSame(variant, template))
+	const fits = (variant: Template) =>
+		hasSameType(variant, template) &&
+		takes(variant, own) &&
+		(adaptive.length === 0 || lowersTheSame(variant, template))
 	return {
 		source,
 		plain,
-		variants: (await templates.variants(template.name, source)).flatMap(variant => fits(variant) ? choice(variant, own) : []),
+		variants: (await templates.variants(template.name, source)).flatMap(variant =>
+			fits(variant) ? choice(variant, own) : []
+		),
 		images: template.output.startsWith('image/'),
 		adaptive,
 		// Who names a camera shares no stream with who sent its URL, and would be told that URL by its failures. The launch text tells one version of a template from the next.
@@ -81,15 +105,31 @@ export async function readStreamRequest(query: Query, templates: TemplateSource,
 }
 
 /** Of a camera's URL that was not encoded, what follows its first `&` arrives as parameters of ours. */
-function checkEncoding(url: string | undefined, own: ReadonlyMap<string, string>, {name, parameters}: Template): void {
+function checkEncoding(
+	url: string | undefined,
+	own: ReadonlyMap<string, string>,
+	{name, parameters}: Template
+): void {
 	if (url?.includes('?') !== true) return
-	const unknown = [...own.keys()].find(given => parameters.every(parameter => parameter.name !== given))
-	if (unknown !== undefined) throw new SluiceError('bad_request', `${JSON.stringify(unknown.slice(0, 64))} is no parameter of the template ${name}; if it is a part of rtsp_url, encode that: its & is %26`)
+	const unknown = [...own.keys()].find(given =>
+		parameters.every(parameter => parameter.name !== given)
+	)
+	if (unknown !== undefined)
+		throw new SluiceError(
+			'bad_request',
+			`${JSON.stringify(unknown.slice(0, 64))} is no parameter of the template ${name}; if it is a part of rtsp_url, encode that: its & is %26`
+		)
 }
 
 function choice(template: Template, values: ReadonlyMap<string, string>): Choice {
 	const {name, rank, codecs, output, declaresOutput} = template
-	return {template: name, launch: fillTemplate(template, values), rank, codecs, declared: {output, declaresOutput}}
+	return {
+		template: name,
+		launch: fillTemplate(template, values),
+		rank,
+		codecs,
+		declared: {output, declaresOutput}
+	}
 }
 
 /** A variant may have fewer parameters, or narrower ones: then it is none for this viewer. */
@@ -103,11 +143,25 @@ function takes(template: Template, values: ReadonlyMap<string, string>): boolean
 }
 
 /** The viewer's own values, or the defaults, are the greatest. */
-function readAdaptive(given: string | undefined, template: Template, values: ReadonlyMap<string, string>, whyNot: string | undefined): AdaptiveProperty[] {
+function readAdaptive(
+	given: string | undefined,
+	template: Template,
+	values: ReadonlyMap<string, string>,
+	whyNot: string | undefined
+): AdaptiveProperty[] {
 	if (given === undefined || given === 'off') return []
-	if (given !== 'on') throw new SluiceError('bad_request', `adaptive must be on or off, not ${JSON.stringify(given.slice(0, 64))}`)
-	if (whyNot !== undefined) throw new SluiceError('bad_request', `adaptive=on is not possible: ${whyNot}`)
-	if (template.adaptive.length === 0) throw new SluiceError('bad_request', `adaptive=on is not possible: the template ${template.name} has no @adaptive line, which would say what may be lowered`)
+	if (given !== 'on')
+		throw new SluiceError(
+			'bad_request',
+			`adaptive must be on or off, not ${JSON.stringify(given.slice(0, 64))}`
+		)
+	if (whyNot !== undefined)
+		throw new SluiceError('bad_request', `adaptive=on is not possible: ${whyNot}`)
+	if (template.adaptive.length === 0)
+		throw new SluiceError(
+			'bad_request',
+			`adaptive=on is not possible: the template ${template.name} has no @adaptive line, which would say what may be lowered`
+		)
 	return template.adaptive.map(rule => {
 		const initial = template.parameters.find(({name}) => name === rule.parameter)?.default
 		const greatest = Number(values.get(rule.parameter) ?? initial)
@@ -124,16 +178,30 @@ function singleValues(query: Query): Map<string, string> {
 	const values = new Map<string, string>()
 	for (const [name, value] of Object.entries(query)) {
 		if (typeof value === 'string') values.set(name, value)
-		else if (value !== undefined) throw new SluiceError('bad_request', `${JSON.stringify(name.slice(0, 64))} is given ${value.length} times; give it once`)
+		else if (value !== undefined)
+			throw new SluiceError(
+				'bad_request',
+				`${JSON.stringify(name.slice(0, 64))} is given ${value.length} times; give it once`
+			)
 	}
 	return values
 }
 
 /** rtspsrc refuses `rtspu://` with `protocols=tcp`: where the URL chooses the transport, so it is. */
-function chooseTransport(values: Map<string, string>, {transport, name}: CameraSource, {parameters}: Template): void {
+function chooseTransport(
+	values: Map<string, string>,
+	{transport, name}: CameraSource,
+	{parameters}: Template
+): void {
 	if (!transport || !parameters.some(({name}) => name === 'transport')) return
 	const given = values.get('transport')
-	if (given !== undefined && given !== transport) throw new SluiceError('bad_request', name !== undefined ? 'transport is set by the server for this camera' : `transport=${given.slice(0, 64)} contradicts the scheme of rtsp_url, which asks for ${transport}`)
+	if (given !== undefined && given !== transport)
+		throw new SluiceError(
+			'bad_request',
+			name !== undefined
+				? 'transport is set by the server for this camera'
+				: `transport=${given.slice(0, 64)} contradicts the scheme of rtsp_url, which asks for ${transport}`
+		)
 	values.set('transport', transport)
 }
 
@@ -141,8 +209,19 @@ function chooseTransport(values: Map<string, string>, {transport, name}: CameraS
  * A whole number of the query; undefined where it is not given.
  * @throws SluiceError `bad_request`
  */
-export function readNumber(name: string, text: string | readonly string[] | undefined, low: number, high: number): number | undefined {
+export function readNumber(
+	name: string,
+	text: string | readonly string[] | undefined,
+	low: number,
+	high: number
+): number | undefined {
 	if (text === undefined) return undefined
-	if (typeof text === 'string' && /^\d{1,10}$/.test(text) && Number(text) >= low && Number(text) <= high) return Number(text)
+	if (
+		typeof text === 'string' &&
+		/^\d{1,10}$/.test(text) &&
+		Number(text) >= low &&
+		Number(text) <= high
+	)
+		return Number(text)
 	throw new SluiceError('bad_request', `${name} must be a whole number from ${low} to ${high}`)
 }

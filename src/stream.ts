@@ -12,7 +12,13 @@ import type {PropertyValue} from './worker-messages.js'
 const maxKeptBytes = 6 * 1024 * 1024
 
 /** Failures that another try does not mend: somebody has to change something first. */
-const finalFailures: readonly ErrorCode[] = ['camera_unauthorized', 'template_invalid', 'shutting_down', 'internal_error', 'bad_request']
+const finalFailures: readonly ErrorCode[] = [
+	'camera_unauthorized',
+	'template_invalid',
+	'shutting_down',
+	'internal_error',
+	'bad_request'
+]
 
 export type StreamState = 'starting' | 'playing' | 'retrying' | 'closed' | 'failed'
 
@@ -85,8 +91,13 @@ export class Stream {
 	constructor(options: StreamOptions) {
 		this.#options = options
 		this.#retries = new Retries(options.retryForMs)
-		this.ended = new Promise(resolve => { this.#resolveEnded = resolve })
-		if (options.after) void options.after.then(() => { this.#start('starting') })
+		this.ended = new Promise(resolve => {
+			this.#resolveEnded = resolve
+		})
+		if (options.after)
+			void options.after.then(() => {
+				this.#start('starting')
+			})
 		else this.#playback = this.#play()
 	}
 
@@ -113,7 +124,12 @@ export class Stream {
 		clearTimeout(this.#linger)
 		this.#subscribers.add(subscriber)
 		if (this.#kept.frames.length === 0 && this.#state !== 'starting') {
-			this.#patience.set(subscriber, setTimeout(() => { this.#disappoint(subscriber) }, this.#options.context.openTimeoutMs))
+			this.#patience.set(
+				subscriber,
+				setTimeout(() => {
+					this.#disappoint(subscriber)
+				}, this.#options.context.openTimeoutMs)
+			)
 		}
 		for (const frame of this.#kept.frames) this.#give(subscriber, frame)
 	}
@@ -126,7 +142,10 @@ export class Stream {
 		const {lingerMs} = this.#options
 		// A lost camera has no picture for whoever comes next.
 		if (lingerMs === 0 || this.#state === 'retrying') void this.close()
-		else this.#linger = setTimeout(() => { void this.close() }, lingerMs)
+		else
+			this.#linger = setTimeout(() => {
+				void this.close()
+			}, lingerMs)
 	}
 
 	/** Changes a property of an element while it plays, and for as long as the stream lives. */
@@ -156,8 +175,12 @@ export class Stream {
 			properties: this.#properties,
 			failed: this.#failed,
 			log,
-			onSample: sample => { this.#onSample(sample) },
-			onFailure: error => { this.#onFailure(error) }
+			onSample: sample => {
+				this.#onSample(sample)
+			},
+			onFailure: error => {
+				this.#onFailure(error)
+			}
 		})
 	}
 
@@ -190,13 +213,20 @@ export class Stream {
 		const {openTimeoutMs} = this.#options.context
 		const last = this.#state === 'retrying' ? this.#lastFailure : undefined
 		this.detach(subscriber)
-		subscriber.onFailure(last ?? new SluiceError('camera_timeout', `no picture within ${openTimeoutMs / 1000} s`))
+		subscriber.onFailure(
+			last ?? new SluiceError('camera_timeout', `no picture within ${openTimeoutMs / 1000} s`)
+		)
 	}
 
 	#onFailure(error: SluiceError): void {
 		this.#track(this.#playback)
 		const {retryForMs, onRetry, log} = this.#options
-		if (this.#state === 'starting' || retryForMs === 0 || this.#subscribers.size === 0 || finalFailures.includes(error.code)) {
+		if (
+			this.#state === 'starting' ||
+			retryForMs === 0 ||
+			this.#subscribers.size === 0 ||
+			finalFailures.includes(error.code)
+		) {
 			this.#fail(error)
 			return
 		}
@@ -207,14 +237,21 @@ export class Stream {
 			return
 		}
 		const {number, pauseMs, leftMs} = retry
-		log.warn({code: error.code, detail: error.detail, retry: number, pauseMs: Math.round(pauseMs)}, 'retrying')
+		log.warn(
+			{code: error.code, detail: error.detail, retry: number, pauseMs: Math.round(pauseMs)},
+			'retrying'
+		)
 		onRetry?.()
 		if (this.#state === 'playing') {
 			this.#kept.clear()
-			this.#deadline = setTimeout(() => { this.#giveUp() }, leftMs)
+			this.#deadline = setTimeout(() => {
+				this.#giveUp()
+			}, leftMs)
 		}
 		this.#state = 'retrying'
-		this.#retry = setTimeout(() => { void this.#tryAgain() }, pauseMs)
+		this.#retry = setTimeout(() => {
+			void this.#tryAgain()
+		}, pauseMs)
 	}
 
 	async #tryAgain(): Promise<void> {
@@ -237,7 +274,12 @@ export class Stream {
 		const {code = 'camera_lost', detail = ''} = this.#lastFailure ?? {}
 		// The camera is not to blame for a worker's crash, nor for the server's limits.
 		const kept = code === 'pipeline_failed' || code === 'over_capacity'
-		this.#fail(new SluiceError(kept ? code : 'camera_lost', `tried again for ${this.#options.retryForMs / 1000} s: ${detail}`))
+		this.#fail(
+			new SluiceError(
+				kept ? code : 'camera_lost',
+				`tried again for ${this.#options.retryForMs / 1000} s: ${detail}`
+			)
+		)
 	}
 
 	#fail(error: SluiceError): void {
@@ -253,16 +295,21 @@ export class Stream {
 		this.#state = state
 		if (state === 'closed') this.#subscribers.clear()
 		this.#kept.clear()
-		for (const timer of [this.#retry, this.#deadline, this.#linger, ...this.#patience.values()]) clearTimeout(timer)
+		for (const timer of [this.#retry, this.#deadline, this.#linger, ...this.#patience.values()])
+			clearTimeout(timer)
 		this.#patience.clear()
 		this.#track(this.#playback)
-		void Promise.all(this.#closing).then(() => { this.#resolveEnded() })
+		void Promise.all(this.#closing).then(() => {
+			this.#resolveEnded()
+		})
 	}
 
 	/** A playback that has failed may have a process left for a moment. */
 	#track(playback: Playback | undefined): void {
 		if (!playback) return
-		const closed = playback.close().then(() => { this.#closing.delete(closed) })
+		const closed = playback.close().then(() => {
+			this.#closing.delete(closed)
+		})
 		this.#closing.add(closed)
 	}
 }

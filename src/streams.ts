@@ -39,7 +39,9 @@ export class Streams {
 	 * @throws SluiceError `over_capacity`, `shutting_down`
 	 */
 	attach(request: StreamRequest, subscriber: Subscriber, log: Logger): Stream {
-		const stream = this.#options.share ? this.#sharedStream(request) : this.#open(request, log, false)
+		const stream = this.#options.share
+			? this.#sharedStream(request)
+			: this.#open(request, log, false)
 		stream.attach(subscriber)
 		return stream
 	}
@@ -54,16 +56,30 @@ export class Streams {
 		const known = this.#shared.get(request.key)
 		// One that ends just now has no place for anybody.
 		if (known && !known.stream.over && sameVariants(known.request, request)) return known.stream
-		const stream = this.#open(request, this.#options.log.child({camera: request.source.label}), true)
+		const stream = this.#open(
+			request,
+			this.#options.log.child({camera: request.source.label}),
+			true
+		)
 		this.#shared.set(request.key, {stream, request})
-		void stream.ended.then(() => { if (this.#shared.get(request.key)?.stream === stream) this.#shared.delete(request.key) })
+		void stream.ended.then(() => {
+			if (this.#shared.get(request.key)?.stream === stream) this.#shared.delete(request.key)
+		})
 		return stream
 	}
 
 	#open(request: StreamRequest, log: Logger, shared: boolean): Stream {
 		if (this.#closed) throw new SluiceError('shutting_down', 'the server is shutting down')
 		const {context, retryForMs, lingerMs, onRetry} = this.#options
-		const options = {request, context, retryForMs, lingerMs: shared ? lingerMs : 0, shared, onRetry, log}
+		const options = {
+			request,
+			context,
+			retryForMs,
+			lingerMs: shared ? lingerMs : 0,
+			shared,
+			onRetry,
+			log
+		}
 		let stream: Stream
 		try {
 			stream = new Stream(options)
@@ -73,7 +89,9 @@ export class Streams {
 			stream = new Stream({...options, after})
 		}
 		this.#all.add(stream)
-		void stream.ended.then(() => { this.#all.delete(stream) })
+		void stream.ended.then(() => {
+			this.#all.delete(stream)
+		})
 		return stream
 	}
 

@@ -7,7 +7,15 @@ import {asSluiceError, SluiceError} from './errors.js'
 import {type HostCheck, HostChecker} from './host-check.js'
 import {inOrder} from './launch.js'
 import type {Logger} from './log.js'
-import {findingText, isVariant, listTemplates, parseTemplate, readText, type Template, templateFile} from './template.js'
+import {
+	findingText,
+	isVariant,
+	listTemplates,
+	parseTemplate,
+	readText,
+	type Template,
+	templateFile
+} from './template.js'
 import type {Worker} from './worker.js'
 
 /** Editors write a file in several steps; this long after the last of them it is looked at. */
@@ -16,7 +24,10 @@ const settleMs = 200
 const longestWaitMs = 3000
 
 /** A template as `GET /pipelines` describes it. */
-export interface TemplateDescription extends Omit<Template, 'declaresOutput' | 'launch' | 'adaptiveAt'> {
+export interface TemplateDescription extends Omit<
+	Template,
+	'declaresOutput' | 'launch' | 'adaptiveAt'
+> {
 	/** Whether this host can run it. */
 	available: boolean
 	/** Why not: `no element "vah264dec"`. */
@@ -79,19 +90,27 @@ export class TemplateLibrary {
 	 */
 	async variants(family: string, source: CameraSource): Promise<Template[]> {
 		await this.#lookAtFolder()
-		const undecided = [...this.#entries].some(([name, {available, good}]) => isVariant(name, family) && available === undefined && good)
-		if (undecided && this.#checking) await Promise.race([this.#checking, delay(longestWaitMs, undefined, {ref: false})])
-		const entries = [...this.#entries.entries()].filter(([name, {available, failed}]) => isVariant(name, family) && available === true && failed.recall(source) === undefined)
+		const undecided = [...this.#entries].some(
+			([name, {available, good}]) => isVariant(name, family) && available === undefined && good
+		)
+		if (undecided && this.#checking)
+			await Promise.race([this.#checking, delay(longestWaitMs, undefined, {ref: false})])
+		const entries = [...this.#entries.entries()].filter(
+			([name, {available, failed}]) =>
+				isVariant(name, family) && available === true && failed.recall(source) === undefined
+		)
 		return entries.flatMap(([, {good}]) => good ?? []).sort((a, b) => b.rank - a.rank)
 	}
 
 	/** A folder that was replaced by another one is not watched any more. */
 	async #lookAtFolder(): Promise<void> {
 		this.#looking ??= (async () => {
-			if (await stampOf(this.#directory) === this.#folder || this.#closed) return
+			if ((await stampOf(this.#directory)) === this.#folder || this.#closed) return
 			this.#watchFolder()
 			await this.#refreshAll()
-		})().finally(() => { this.#looking = undefined })
+		})().finally(() => {
+			this.#looking = undefined
+		})
 		await this.#looking
 	}
 
@@ -100,7 +119,11 @@ export class TemplateLibrary {
 		const entry = this.#entries.get(name)
 		if (!entry) return
 		// Many viewers may find out at the same time; one line in the log is enough.
-		if (entry.failed.recall(source) === undefined) this.#log.warn({template: name, camera: source.label, detail, minutes: rememberMs / 60_000}, 'variant failed to start, passed over')
+		if (entry.failed.recall(source) === undefined)
+			this.#log.warn(
+				{template: name, camera: source.label, detail, minutes: rememberMs / 60_000},
+				'variant failed to start, passed over'
+			)
 		entry.failed.learn(source, detail)
 		entry.lastFailure = {detail, untilMs: performance.now() + rememberMs}
 	}
@@ -108,7 +131,8 @@ export class TemplateLibrary {
 	/** Reads every template, and from now on says in the log when one changes, breaks, comes or goes. */
 	async watch(): Promise<void> {
 		await this.#refreshAll()
-		if (this.#entries.size === 0) this.#log.warn({directory: this.#directory}, 'no templates: the folder has no file *.gst')
+		if (this.#entries.size === 0)
+			this.#log.warn({directory: this.#directory}, 'no templates: the folder has no file *.gst')
 		this.#watchFolder()
 	}
 
@@ -117,9 +141,13 @@ export class TemplateLibrary {
 		try {
 			this.#watcher = watch(this.#directory, {persistent: false}, () => {
 				clearTimeout(this.#settling)
-				this.#settling = setTimeout(() => { void this.#refreshAll() }, settleMs)
+				this.#settling = setTimeout(() => {
+					void this.#refreshAll()
+				}, settleMs)
 			})
-			this.#watcher.on('error', error => { this.#log.warn({reason: error.message}, 'templates are not watched') })
+			this.#watcher.on('error', error => {
+				this.#log.warn({reason: error.message}, 'templates are not watched')
+			})
 		} catch (error) {
 			// Each connection looks at its file anyway; only the log hears later of an edit.
 			this.#log.warn({reason: String(error)}, 'templates are not watched')
@@ -146,7 +174,10 @@ export class TemplateLibrary {
 					descriptions.push(await this.#describe(name, checker))
 				} catch (error) {
 					// Removed just now, or hostile in a way of its own.
-					this.#log.warn({template: name, detail: asSluiceError(error).detail}, 'template not described')
+					this.#log.warn(
+						{template: name, detail: asSluiceError(error).detail},
+						'template not described'
+					)
 				}
 			}
 		})
@@ -163,10 +194,31 @@ export class TemplateLibrary {
 	async #describe(name: string, checker: HostChecker): Promise<TemplateDescription> {
 		const entry = await this.#refresh(name)
 		const problem = entry.problem && {error: entry.problem.detail}
-		if (!entry.good) return {name, title: name, description: '', needs: '', tested: '', output: '', codecs: undefined, rank: 0, camera: true, parameters: [], adaptive: [], available: false, ...problem}
-		const {title, description, needs, tested, output, codecs, rank, camera, parameters, adaptive} = entry.good
-		const {missing, faults: [fault], unknown} = await this.#checked(entry, entry.good, checker)
-		const unavailable = missing.length > 0 ? missing.map(({message}) => message).join(', ') : unknown
+		if (!entry.good)
+			return {
+				name,
+				title: name,
+				description: '',
+				needs: '',
+				tested: '',
+				output: '',
+				codecs: undefined,
+				rank: 0,
+				camera: true,
+				parameters: [],
+				adaptive: [],
+				available: false,
+				...problem
+			}
+		const {title, description, needs, tested, output, codecs, rank, camera, parameters, adaptive} =
+			entry.good
+		const {
+			missing,
+			faults: [fault],
+			unknown
+		} = await this.#checked(entry, entry.good, checker)
+		const unavailable =
+			missing.length > 0 ? missing.map(({message}) => message).join(', ') : unknown
 		// A version that was refused is told before a good one's lack.
 		const error = problem ?? (fault && {error: findingText(name, fault)})
 		return {
@@ -183,7 +235,9 @@ export class TemplateLibrary {
 			adaptive,
 			available: unavailable === undefined && !fault,
 			...(unavailable !== undefined && {unavailable}),
-			...((entry.lastFailure?.untilMs ?? 0) > performance.now() && {failed: entry.lastFailure?.detail ?? ''}),
+			...((entry.lastFailure?.untilMs ?? 0) > performance.now() && {
+				failed: entry.lastFailure?.detail ?? ''
+			}),
 			...error
 		}
 	}
@@ -192,7 +246,8 @@ export class TemplateLibrary {
 		try {
 			this.#folder = await stampOf(this.#directory)
 			const names = await listTemplates(this.#directory)
-			for (const name of new Set([...names, ...this.#entries.keys()])) await this.#refresh(name).catch(() => undefined)
+			for (const name of new Set([...names, ...this.#entries.keys()]))
+				await this.#refresh(name).catch(() => undefined)
 			this.#checking = this.#checkVariants()
 		} catch (error) {
 			this.#log.warn({reason: String(error)}, 'templates cannot be listed')
@@ -240,7 +295,11 @@ export class TemplateLibrary {
 		if (known?.stamp === stamp) return known
 		const entry = await this.#read(file, name, stamp, known)
 		this.#entries.set(name, entry)
-		if (entry.problem) this.#log.warn({template: name, detail: entry.problem.detail, lastGoodServes: entry.good !== undefined}, 'template broken')
+		if (entry.problem)
+			this.#log.warn(
+				{template: name, detail: entry.problem.detail, lastGoodServes: entry.good !== undefined},
+				'template broken'
+			)
 		else if (known) this.#log.info({template: name}, 'template changed')
 		return entry
 	}
@@ -249,12 +308,25 @@ export class TemplateLibrary {
 		// One that cannot run here, or anywhere, is nothing to fall back to.
 		const lastGood = known?.available === false ? undefined : known?.good
 		// What was found out of the last good version holds on.
-		const rest = {check: known?.check, available: known?.available, failed: known?.failed ?? new CameraMemory(), lastFailure: known?.lastFailure}
+		const rest = {
+			check: known?.check,
+			available: known?.available,
+			failed: known?.failed ?? new CameraMemory(),
+			lastFailure: known?.lastFailure
+		}
 		try {
 			const text = await readText(file, name)
 			const template = parseTemplate(name, text)
 			// Without an earlier version there is nothing to fall back to, and the viewer hears the parser's words.
-			const anew = {stamp, good: template, problem: undefined, check: undefined, available: undefined, failed: new CameraMemory(), lastFailure: undefined}
+			const anew = {
+				stamp,
+				good: template,
+				problem: undefined,
+				check: undefined,
+				available: undefined,
+				failed: new CameraMemory(),
+				lastFailure: undefined
+			}
 			if (!lastGood) return anew
 			const check = this.#withChecker(async checker => checker.check(template))
 			const found = await check.catch(() => undefined)
@@ -264,9 +336,17 @@ export class TemplateLibrary {
 			const [first] = inOrder([...faults, ...missing])
 			if (!first) return {...anew, check, available: true}
 			// The last one may be no better, where it was never tried.
-			const last = known?.available === undefined ? await this.#withChecker(async checker => checker.check(lastGood)).catch(() => undefined) : undefined
+			const last =
+				known?.available === undefined
+					? await this.#withChecker(async checker => checker.check(lastGood)).catch(() => undefined)
+					: undefined
 			if (last && !isSound(last)) return anew
-			return {stamp, good: lastGood, problem: new SluiceError('template_invalid', findingText(name, first)), ...rest}
+			return {
+				stamp,
+				good: lastGood,
+				problem: new SluiceError('template_invalid', findingText(name, first)),
+				...rest
+			}
 		} catch (error) {
 			return {stamp, good: lastGood, problem: asSluiceError(error), ...rest}
 		}

@@ -25,5 +25,8 @@ declare module 'gstreamer-superficial' {
 declare module 'koa-easy-ws' {
 	import type {Middleware} from 'koa'
 	import type {ServerOptions, WebSocketServer} from 'ws'
-	export default function websocket(propertyName?: string, options?: {wsOptions?: ServerOptions}): Middleware & {server: WebSocketServer}
+	export default function websocket(
+		propertyName?: string,
+		options?: {wsOptions?: ServerOptions}
+	): Middleware & {server: WebSocketServer}
 }

@@ -64,7 +64,10 @@ export class Viewer {
 
 	/** For how long there was a frame that waited for the link, in all. */
 	get waitedMs(): number {
-		return this.#waitedMs + (this.#waitingSinceMs === undefined ? 0 : performance.now() - this.#waitingSinceMs)
+		return (
+			this.#waitedMs +
+			(this.#waitingSinceMs === undefined ? 0 : performance.now() - this.#waitingSinceMs)
+		)
 	}
 
 	/** Never waits, never throws. */

@@ -50,12 +50,18 @@ export class Watchdog {
 		let shell: ChildProcess
 		try {
 			// Its name, sluice-watchdog, is for whoever lists processes. It needs no secret that this process's environment holds.
-			shell = spawn('/bin/sh', ['-c', script, 'sluice-watchdog'], {stdio: ['pipe', 'ignore', 'ignore'], cwd: '/', env: {PATH: process.env['PATH'] ?? '/usr/bin:/bin'}})
+			shell = spawn('/bin/sh', ['-c', script, 'sluice-watchdog'], {
+				stdio: ['pipe', 'ignore', 'ignore'],
+				cwd: '/',
+				env: {PATH: process.env['PATH'] ?? '/usr/bin:/bin'}
+			})
 		} catch {
 			return
 		}
 		this.#shell = shell
-		const gone = () => { if (this.#shell === shell) this.#shell = undefined }
+		const gone = () => {
+			if (this.#shell === shell) this.#shell = undefined
+		}
 		shell.on('error', gone).on('exit', gone)
 		// It ends with this process, and does not keep it.
 		shell.unref()

@@ -128,7 +128,10 @@ export class Feed {
 		this.counters.replays++
 		this.#dropWaiting()
 		this.#needsKeyFrame = false
-		this.#waiting = kept.map((frame, index) => ({frame, timestampMs: newest.timeMs - (kept.length - 1 - index) * replayFrameMs}))
+		this.#waiting = kept.map((frame, index) => ({
+			frame,
+			timestampMs: newest.timeMs - (kept.length - 1 - index) * replayFrameMs
+		}))
 		this.#waitingBytes = kept.reduce((sum, {data}) => sum + data.byteLength, 0)
 		this.#paidUntilMs = now - replayStepMs
 		this.#step()
@@ -145,7 +148,8 @@ export class Feed {
 		if (kept.length === 0) return true
 		const sinceMs = this.#now() - this.#replayedMs
 		if (this.#waiting.length > 0 || sinceMs < this.#askAgainMs || !this.replay(kept)) return false
-		this.#askAgainMs = sinceMs > contentAfterMs ? askAgainMs : Math.min(longestAskAgainMs, this.#askAgainMs * 2)
+		this.#askAgainMs =
+			sinceMs > contentAfterMs ? askAgainMs : Math.min(longestAskAgainMs, this.#askAgainMs * 2)
 		return true
 	}
 
@@ -165,7 +169,10 @@ export class Feed {
 			this.#paidUntilMs += next.frame.data.byteLength / replayBytesPerMs
 			this.#emit(next.frame, next.timestampMs)
 		}
-		if (this.#waiting.length > 0) this.#timer = setTimeout(() => { this.#step() }, replayStepMs)
+		if (this.#waiting.length > 0)
+			this.#timer = setTimeout(() => {
+				this.#step()
+			}, replayStepMs)
 		else this.#replayedMs = now
 	}
 

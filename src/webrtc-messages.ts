@@ -5,7 +5,17 @@ export type ToWebRtcWorker =
 	/** Sent once, to a worker that said `ready`: the UDP port for all viewers, 0 for a free one, and the address. */
 	| {type: 'listen'; address: string; port: number}
 	/** Opens a viewer's peer connection. `offer` is that of `engineOffer()`. Answered by `answer` or `closed`. */
-	| {type: 'open'; session: string; source: number; offer: string; mid: string; payloadType: number; fmtp: string; ssrc: number; playoutDelayId?: number}
+	| {
+			type: 'open'
+			session: string
+			source: number
+			offer: string
+			mid: string
+			payloadType: number
+			fmtp: string
+			ssrc: number
+			playoutDelayId?: number
+	  }
 	| {type: 'close'; session: string}
 	/** Ends every peer connection and the process. */
 	| {type: 'stop'}
@@ -64,7 +74,13 @@ export const readFromWebRtcWorker = messageReader<FromWebRtcWorker>({
 		session: text,
 		reason: text,
 		refused: truth,
-		counters: shape<SessionCounters>({sent: count, bytes: count, dropped: count, asked: count, replays: count})
+		counters: shape<SessionCounters>({
+			sent: count,
+			bytes: count,
+			dropped: count,
+			asked: count,
+			replays: count
+		})
 	},
 	counted: {frames: count, bytes: count, dropped: count},
 	'key-frame-wanted': {source: count}

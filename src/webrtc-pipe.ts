@@ -24,7 +24,11 @@ const copiedBytes = 64 * 1024
 const kinds = {forget: 0, frame: 1, keyFrame: 2}
 
 /** @param done called when the pipe has taken all of it, or, with an error, cannot */
-export function writeToPipe(pipe: Writable, message: OnWebRtcPipe, done: (error?: Error | null) => void): void {
+export function writeToPipe(
+	pipe: Writable,
+	message: OnWebRtcPipe,
+	done: (error?: Error | null) => void
+): void {
 	const header = Buffer.alloc(headerBytes)
 	header.writeUInt32LE(message.source, sourceAt)
 	if (message.type === 'forget') {
@@ -51,13 +55,21 @@ export function pipeReader(onMessage: (message: OnWebRtcPipe<Buffer>) => void): 
 		headerBytes,
 		bytesBehind: header => {
 			const bytes = header.readUInt32LE(lengthAt)
-			if (bytes > maxFrameBytes) throw new Error(`a frame of ${bytes} bytes, where ${maxFrameBytes} are taken`)
+			if (bytes > maxFrameBytes)
+				throw new Error(`a frame of ${bytes} bytes, where ${maxFrameBytes} are taken`)
 			return bytes
 		},
 		onPacket: (header, data) => {
 			const source = header.readUInt32LE(sourceAt)
 			if (header[0] === kinds.forget) onMessage({type: 'forget', source})
-			else onMessage({type: 'frame', source, timeMs: header.readDoubleLE(timeAt), keyFrame: header[0] === kinds.keyFrame, data})
+			else
+				onMessage({
+					type: 'frame',
+					source,
+					timeMs: header.readDoubleLE(timeAt),
+					keyFrame: header[0] === kinds.keyFrame,
+					data
+				})
 		}
 	})
 }

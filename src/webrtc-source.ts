@@ -109,15 +109,23 @@ export class WebRtcSource {
 		if (this.#frames >= watchedFrames) return
 		if (this.#frames++ === 0) {
 			if (caps['name'] !== 'video/x-h264' || caps['stream-format'] !== 'byte-stream') {
-				this.#rejectVerdict(new SluiceError('bad_request', 'the template gives no H.264 as a byte stream, and this address sends nothing else'))
+				this.#rejectVerdict(
+					new SluiceError(
+						'bad_request',
+						'the template gives no H.264 as a byte stream, and this address sends nothing else'
+					)
+				)
 				return
 			}
-			this.#timer = setTimeout(() => { this.#decide() }, decisiveMs)
+			this.#timer = setTimeout(() => {
+				this.#decide()
+			}, decisiveMs)
 		}
 		const before = this.#finder.found
 		this.#finder.add(data)
 		if (this.#finder.found && this.#decided && !before) for (const tell of this.onBFrames) tell()
-		if (this.#finder.found || this.#finder.ruledOut || this.#frames >= decisiveFrames) this.#decide()
+		if (this.#finder.found || this.#finder.ruledOut || this.#frames >= decisiveFrames)
+			this.#decide()
 	}
 
 	#decide(): void {

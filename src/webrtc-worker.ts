@@ -17,7 +17,12 @@ import {withLengths} from './h264.js'
 import {Budget} from './rate-limit.js'
 import {asksForKeyFrame, packetsAskedFor} from './rtcp.js'
 import {Feed, Source} from './webrtc-feed.js'
-import type {FrameCounts, FromWebRtcWorker, SessionCounters, ToWebRtcWorker} from './webrtc-messages.js'
+import type {
+	FrameCounts,
+	FromWebRtcWorker,
+	SessionCounters,
+	ToWebRtcWorker
+} from './webrtc-messages.js'
 import {type OnWebRtcPipe, pipeReader} from './webrtc-pipe.js'
 import {framePipeFd} from './worker-messages.js'
 import {killSoon, serve, shortened} from './worker-program.js'
@@ -54,7 +59,8 @@ function shutdown(exitCode: number, why?: string): void {
 	if (stopping) return
 	stopping = true
 	killSoon()
-	const reason = why ?? (exitCode === 0 ? 'the server is shutting down' : 'the WebRTC worker crashed')
+	const reason =
+		why ?? (exitCode === 0 ? 'the server is shutting down' : 'the WebRTC worker crashed')
 	for (const session of sessions.values()) session.close(reason)
 	try {
 		library?.cleanup()
@@ -88,7 +94,11 @@ class Session {
 	#told = {sent: 0, bytes: 0, dropped: 0}
 
 	/** @throws Error in the library's words */
-	constructor(ndc: Library, connection: NodeDataChannel.PeerConnection, {session, source, mid, payloadType, fmtp, ssrc, playoutDelayId}: Open) {
+	constructor(
+		ndc: Library,
+		connection: NodeDataChannel.PeerConnection,
+		{session, source, mid, payloadType, fmtp, ssrc, playoutDelayId}: Open
+	) {
 		this.#id = session
 		this.#connection = connection
 		const video = new ndc.Video(mid, 'SendOnly')
@@ -102,7 +112,11 @@ class Session {
 			this.#config.playoutDelayMax = 0
 		}
 		const packetizer = new ndc.H264RtpPacketizer('Length', this.#config)
-		this.#handlers = [packetizer, new ndc.RtcpSrReporter(this.#config), new ndc.RtcpNackResponder(resendPackets)]
+		this.#handlers = [
+			packetizer,
+			new ndc.RtcpSrReporter(this.#config),
+			new ndc.RtcpNackResponder(resendPackets)
+		]
 		for (const handler of this.#handlers.slice(1)) packetizer.addToChain(handler)
 		this.#track.setMediaHandler(packetizer)
 		this.#sourceId = source
@@ -155,8 +169,10 @@ class Session {
 		this.#connection.onStateChange(state => {
 			if (this.#closed) return
 			if (state === 'connected') clearTimeout(this.#timer)
-			else if (state === 'disconnected') this.#endAfter(disconnectedTimeoutMs, 'the viewer was lost')
-			else if (state === 'failed') this.close(this.#connected ? 'the viewer was lost' : 'the viewer could not be reached')
+			else if (state === 'disconnected')
+				this.#endAfter(disconnectedTimeoutMs, 'the viewer was lost')
+			else if (state === 'failed')
+				this.close(this.#connected ? 'the viewer was lost' : 'the viewer could not be reached')
 			else if (state === 'closed') this.close('the viewer left')
 		})
 		this.#track.onOpen(() => {
@@ -174,19 +190,22 @@ class Session {
 				return
 			}
 			if (!this.#source || !asksForKeyFrame(message)) return
-			if (this.#feed.refresh(this.#source.kept)) send({type: 'key-frame-wanted', source: this.#sourceId})
+			if (this.#feed.refresh(this.#source.kept))
+				send({type: 'key-frame-wanted', source: this.#sourceId})
 		})
 	}
 
 	#endAfter(timeoutMs: number, reason: string): void {
 		clearTimeout(this.#timer)
-		this.#timer = setTimeout(() => { this.close(reason) }, timeoutMs)
+		this.#timer = setTimeout(() => {
+			this.close(reason)
+		}, timeoutMs)
 	}
 
 	/** @returns whether the kernel took it; the library tells of a frame's last packet only */
 	#write(data: Buffer, timestampMs: number): boolean {
 		if (!this.#track.isOpen()) return false
-		this.#config.timestamp = Math.round(timestampMs * clockRate / 1000) % 2 ** 32
+		this.#config.timestamp = Math.round((timestampMs * clockRate) / 1000) % 2 ** 32
 		try {
 			return this.#track.sendMessageBinary(data)
 		} catch {
@@ -243,7 +262,13 @@ function open(ndc: Library, message: Open): void {
 		if (session) session.close(reason, true)
 		else {
 			connection.close()
-			send({type: 'closed', session: message.session, reason, refused: true, counters: {sent: 0, bytes: 0, dropped: 0, asked: 0, replays: 0}})
+			send({
+				type: 'closed',
+				session: message.session,
+				reason,
+				refused: true,
+				counters: {sent: 0, bytes: 0, dropped: 0, asked: 0, replays: 0}
+			})
 		}
 	}
 }
@@ -253,7 +278,9 @@ async function listen(host: string, wanted: number): Promise<void> {
 	const every = host === '0.0.0.0' || host === '::'
 	try {
 		bindAddress = every ? undefined : isIP(host) === 0 ? (await lookup(host)).address : host
-		const socket = createSocket({type: bindAddress !== undefined && isIP(bindAddress) === 6 ? 'udp6' : 'udp4'})
+		const socket = createSocket({
+			type: bindAddress !== undefined && isIP(bindAddress) === 6 ? 'udp6' : 'udp4'
+		})
 		socket.bind(wanted, bindAddress)
 		await once(socket, 'listening')
 		port = socket.address().port
@@ -281,11 +308,20 @@ function reportCounts(): void {
 function onMessage(message: ToWebRtcWorker): void {
 	switch (message.type) {
 		// Nobody opens a session before this worker is ready.
-		case 'open': if (library) open(library, message); break
-		case 'close': sessions.get(message.session)?.close('asked for'); break
-		case 'listen': void listen(message.address, message.port); break
-		case 'stop': shutdown(0); break
-		default: message satisfies never
+		case 'open':
+			if (library) open(library, message)
+			break
+		case 'close':
+			sessions.get(message.session)?.close('asked for')
+			break
+		case 'listen':
+			void listen(message.address, message.port)
+			break
+		case 'stop':
+			shutdown(0)
+			break
+		default:
+			message satisfies never
 	}
 }
 
@@ -309,9 +345,16 @@ const readIntoOne = {
 		return true
 	}
 }
-const framePipe = new Socket({fd: framePipeFd, readable: true, writable: false, ...{onread: readIntoOne}})
+const framePipe = new Socket({
+	fd: framePipeFd,
+	readable: true,
+	writable: false,
+	...{onread: readIntoOne}
+})
 // The server is gone, or it gave this worker up.
-framePipe.on('error', () => { shutdown(1) })
+framePipe.on('error', () => {
+	shutdown(1)
+})
 const send: (message: FromWebRtcWorker) => void = serve(onMessage, shutdown)
 
 try {

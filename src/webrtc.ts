@@ -3,7 +3,13 @@ import {SluiceError, wordsOf} from './errors.js'
 import type {Logger} from './log.js'
 import {engineOffer, type EngineAnswer, readEngineAnswer} from './sdp.js'
 import type {Offer} from './sdp-offer.js'
-import {type FrameCounts, type FromWebRtcWorker, readFromWebRtcWorker, type SessionCounters, type ToWebRtcWorker} from './webrtc-messages.js'
+import {
+	type FrameCounts,
+	type FromWebRtcWorker,
+	readFromWebRtcWorker,
+	type SessionCounters,
+	type ToWebRtcWorker
+} from './webrtc-messages.js'
 import {type OnWebRtcPipe, writeToPipe} from './webrtc-pipe.js'
 import {WebRtcSource} from './webrtc-source.js'
 import {Worker} from './worker.js'
@@ -72,8 +78,16 @@ export class WebRtc {
 	 */
 	engine(): WebRtcEngine {
 		if (this.#closed) throw new SluiceError('shutting_down', 'the server is shutting down')
-		if (this.#unavailable !== undefined) throw new SluiceError('webrtc_unavailable', `node-datachannel cannot be loaded: ${this.#unavailable}`)
-		if (this.#restart) throw new SluiceError('webrtc_failed', `the WebRTC worker is started again in a moment: ${this.#lastFailure}`)
+		if (this.#unavailable !== undefined)
+			throw new SluiceError(
+				'webrtc_unavailable',
+				`node-datachannel cannot be loaded: ${this.#unavailable}`
+			)
+		if (this.#restart)
+			throw new SluiceError(
+				'webrtc_failed',
+				`the WebRTC worker is started again in a moment: ${this.#lastFailure}`
+			)
 		return this.#engine ?? this.#start()
 	}
 
@@ -98,7 +112,8 @@ export class WebRtc {
 			}
 			this.#lastFailure = reason
 			this.#crashes = performance.now() - startedMs > soundAfterMs ? 1 : this.#crashes + 1
-			const pauseMs = this.#crashes === 1 ? 0 : Math.min(longestPauseMs, firstPauseMs * 2 ** (this.#crashes - 2))
+			const pauseMs =
+				this.#crashes === 1 ? 0 : Math.min(longestPauseMs, firstPauseMs * 2 ** (this.#crashes - 2))
 			log.error({reason, pauseMs}, 'WebRTC worker failed')
 			this.#restart = setTimeout(() => {
 				this.#restart = undefined
@@ -154,10 +169,14 @@ export class WebRtcEngine {
 		this.ended = worker.exited.then(({code, signal, expected, reason}) => {
 			// A failure ends the worker by the same close() as a stop does.
 			const asked = expected && !this.#failure
-			this.#failure ??= {reason: reason ?? `the worker died: ${signal ?? `exit code ${code ?? 'none'}`}`, unavailable: false}
+			this.#failure ??= {
+				reason: reason ?? `the worker died: ${signal ?? `exit code ${code ?? 'none'}`}`,
+				unavailable: false
+			}
 			for (const {reject} of this.#opening.values()) reject(this.#error())
 			this.#opening.clear()
-			for (const {onClosed} of this.#peers.values()) onClosed(this.#failure.reason, {sent: 0, bytes: 0, dropped: 0, asked: 0, replays: 0})
+			for (const {onClosed} of this.#peers.values())
+				onClosed(this.#failure.reason, {sent: 0, bytes: 0, dropped: 0, asked: 0, replays: 0})
 			this.#peers.clear()
 			return {expected: asked, ...this.#failure}
 		})
@@ -178,9 +197,13 @@ export class WebRtcEngine {
 			worker.ready.then(
 				() => {
 					worker.send({type: 'listen', address: host, port})
-					timer = setTimeout(() => { this.#fail('the worker did not listen in time') }, listenTimeoutMs)
+					timer = setTimeout(() => {
+						this.#fail('the worker did not listen in time')
+					}, listenTimeoutMs)
 				},
-				(error: unknown) => { this.#fail(wordsOf(error)) }
+				(error: unknown) => {
+					this.#fail(wordsOf(error))
+				}
 			)
 			void this.ended.then(() => {
 				clearTimeout(timer)
@@ -200,8 +223,12 @@ export class WebRtcEngine {
 		const source: WebRtcSource = new WebRtcSource({
 			id: this.#nextSource++,
 			send: frame => this.#sendFrame(frame),
-			requestKeyFrame: () => { stream.requestKeyFrame() },
-			onDropped: dropped => { this.#onCounted({frames: 0, bytes: 0, dropped}) },
+			requestKeyFrame: () => {
+				stream.requestKeyFrame()
+			},
+			onDropped: dropped => {
+				this.#onCounted({frames: 0, bytes: 0, dropped})
+			},
 			onUnused: () => {
 				this.#sources.delete(stream)
 				this.#write({type: 'forget', source: source.id})
@@ -216,7 +243,13 @@ export class WebRtcEngine {
 	 * @param signal ends the wait for the worker's start, with its reason
 	 * @throws SluiceError `webrtc_failed`, `webrtc_unavailable`, and `bad_request` where the library refuses the offer
 	 */
-	async open(session: string, offer: Offer, source: WebRtcSource, listener: PeerListener, signal: AbortSignal): Promise<Peer> {
+	async open(
+		session: string,
+		offer: Offer,
+		source: WebRtcSource,
+		listener: PeerListener,
+		signal: AbortSignal
+	): Promise<Peer> {
 		const port = await this.#listening
 		signal.throwIfAborted()
 		const {mid, payloadType, fmtp, playoutDelayId} = offer
@@ -232,20 +265,39 @@ export class WebRtcEngine {
 				act()
 			}
 			this.#peers.set(session, listener)
-			this.#opening.set(session, {resolve: given => { settle(() => { resolve(given) }) }, reject: error => {
-				settle(() => {
-					this.#peers.delete(session)
-					reject(error)
-				})
-			}})
-			const sent = this.#worker.send({type: 'open', session, source: source.id, offer: engineOffer(offer), mid, payloadType, fmtp, ssrc, ...(playoutDelayId !== undefined && {playoutDelayId})})
+			this.#opening.set(session, {
+				resolve: given => {
+					settle(() => {
+						resolve(given)
+					})
+				},
+				reject: error => {
+					settle(() => {
+						this.#peers.delete(session)
+						reject(error)
+					})
+				}
+			})
+			const sent = this.#worker.send({
+				type: 'open',
+				session,
+				source: source.id,
+				offer: engineOffer(offer),
+				mid,
+				payloadType,
+				fmtp,
+				ssrc,
+				...(playoutDelayId !== undefined && {playoutDelayId})
+			})
 			if (!sent) this.#opening.get(session)?.reject(this.#error())
 		})
 		return {
 			answer,
 			port,
 			ssrc,
-			close: () => { this.#worker.send({type: 'close', session}) }
+			close: () => {
+				this.#worker.send({type: 'close', session})
+			}
 		}
 	}
 
@@ -255,21 +307,48 @@ export class WebRtcEngine {
 
 	#onMessage(message: FromWebRtcWorker): void {
 		switch (message.type) {
-			case 'unavailable': this.#fail(message.message, true); break
-			case 'not-listening': this.#fail(`UDP port ${this.#port} cannot be had: ${message.message}`); break
-			case 'answer': this.#opening.get(message.session)?.resolve(answerOf(message.sdp)); break
-			case 'connected': this.#peers.get(message.session)?.onConnected(); break
-			case 'closed': this.#onClosed(message); break
-			case 'counted': this.#onCounted(message); break
-			case 'key-frame-wanted': [...this.#sources.values()].find(({id}) => id === message.source)?.requestKeyFrame(); break
+			case 'unavailable':
+				this.#fail(message.message, true)
+				break
+			case 'not-listening':
+				this.#fail(`UDP port ${this.#port} cannot be had: ${message.message}`)
+				break
+			case 'answer':
+				this.#opening.get(message.session)?.resolve(answerOf(message.sdp))
+				break
+			case 'connected':
+				this.#peers.get(message.session)?.onConnected()
+				break
+			case 'closed':
+				this.#onClosed(message)
+				break
+			case 'counted':
+				this.#onCounted(message)
+				break
+			case 'key-frame-wanted':
+				;[...this.#sources.values()].find(({id}) => id === message.source)?.requestKeyFrame()
+				break
 			case 'ready':
-			case 'listening': break
-			default: message satisfies never
+			case 'listening':
+				break
+			default:
+				message satisfies never
 		}
 	}
 
-	#onClosed({session, refused, reason, counters}: Extract<FromWebRtcWorker, {type: 'closed'}>): void {
-		this.#opening.get(session)?.reject(refused ? new SluiceError('bad_request', `the offer was refused: ${reason}`) : new SluiceError('webrtc_failed', reason))
+	#onClosed({
+		session,
+		refused,
+		reason,
+		counters
+	}: Extract<FromWebRtcWorker, {type: 'closed'}>): void {
+		this.#opening
+			.get(session)
+			?.reject(
+				refused
+					? new SluiceError('bad_request', `the offer was refused: ${reason}`)
+					: new SluiceError('webrtc_failed', reason)
+			)
 		const listener = this.#peers.get(session)
 		this.#peers.delete(session)
 		listener?.onClosed(reason, counters)
@@ -279,7 +358,9 @@ export class WebRtcEngine {
 		const bytes = frame.data.byteLength
 		if (this.#queuedBytes + bytes > maxQueuedBytes) return false
 		this.#queuedBytes += bytes
-		return this.#write(frame, () => { this.#queuedBytes -= bytes })
+		return this.#write(frame, () => {
+			this.#queuedBytes -= bytes
+		})
 	}
 
 	/**
@@ -300,7 +381,10 @@ export class WebRtcEngine {
 	}
 
 	#error(): SluiceError {
-		const {reason, unavailable} = this.#failure ?? {reason: 'the WebRTC worker has ended', unavailable: false}
+		const {reason, unavailable} = this.#failure ?? {
+			reason: 'the WebRTC worker has ended',
+			unavailable: false
+		}
 		return new SluiceError(unavailable ? 'webrtc_unavailable' : 'webrtc_failed', reason)
 	}
 }

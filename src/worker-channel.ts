@@ -28,9 +28,11 @@ const utf8 = new TextDecoder('utf-8', {fatal: true})
 export function writeMessage(channel: Writable, message: object): void {
 	const json = Buffer.from(JSON.stringify(message))
 	const {byteLength: bytes} = json
-	if (bytes > maxMessageBytes) throw new Error(`a message of ${bytes} bytes, where ${maxMessageBytes} are taken`)
+	if (bytes > maxMessageBytes)
+		throw new Error(`a message of ${bytes} bytes, where ${maxMessageBytes} are taken`)
 	const {writableLength: waiting} = channel
-	if (waiting > maxWaitingBytes) throw new Error(`${waiting} bytes wait in the channel, and nobody reads them`)
+	if (waiting > maxWaitingBytes)
+		throw new Error(`${waiting} bytes wait in the channel, and nobody reads them`)
 	const header = Buffer.alloc(headerBytes)
 	header.writeUInt32LE(bytes)
 	// The callback takes the error that would be thrown otherwise: where the other side has gone, the
@@ -54,7 +56,9 @@ export function channelReader(onMessage: (message: unknown) => void): PacketRead
 			if (!budget.take(bytes + overheadBytes)) throw new Error('too many messages came')
 			return bytes
 		},
-		onPacket: (_, data) => { onMessage(parse(data)) }
+		onPacket: (_, data) => {
+			onMessage(parse(data))
+		}
 	})
 }
 

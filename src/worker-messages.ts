@@ -74,7 +74,10 @@ export const readFromWorker = messageReader<FromWorker>({
 	examined: {
 		examined: anyOf(
 			shape<{error: string}>({error: text}),
-			shape<Built>({src: truth, sink: optional(shape<SinkSettings>({maxBuffers: count, drop: truth}))})
+			shape<Built>({
+				src: truth,
+				sink: optional(shape<SinkSettings>({maxBuffers: count, drop: truth}))
+			})
 		)
 	},
 	codec: {codec: text},

@@ -54,7 +54,11 @@ export class WorkerPool {
 	take(): Worker {
 		const {path, maxPipelines, log} = this.#options
 		if (this.#closed) throw new SluiceError('shutting_down', 'the server is shutting down')
-		if (this.#running.size >= maxPipelines) throw new SluiceError('over_capacity', `${maxPipelines} pipelines run already; --max-pipelines allows no more`)
+		if (this.#running.size >= maxPipelines)
+			throw new SluiceError(
+				'over_capacity',
+				`${maxPipelines} pipelines run already; --max-pipelines allows no more`
+			)
 		const worker = this.#spare ?? new Worker(path, log, readFromWorker)
 		this.#spare = undefined
 		this.#running.add(worker)
@@ -74,10 +78,16 @@ export class WorkerPool {
 		const {path, log} = this.#options
 		const spare = new Worker(path, log, readFromWorker)
 		this.#spare = spare
-		spare.ready.then(() => { this.#failures = 0 }, async (error: unknown) => {
-			// One that was taken and closed before it was ready did not fail.
-			if (!(await spare.exited).expected) log.error({reason: String(error)}, 'spare worker failed')
-		})
+		spare.ready.then(
+			() => {
+				this.#failures = 0
+			},
+			async (error: unknown) => {
+				// One that was taken and closed before it was ready did not fail.
+				if (!(await spare.exited).expected)
+					log.error({reason: String(error)}, 'spare worker failed')
+			}
+		)
 		void spare.exited.then(() => {
 			// Taken in the meantime, or ended by close().
 			if (this.#spare !== spare) return

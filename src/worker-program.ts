@@ -20,12 +20,20 @@ export function serve(
 ): (message: object) => void {
 	const channel = new Socket({fd: channelFd})
 	// What the server says is as its types are.
-	const reader = channelReader(message => { onMessage(message as never) })
-	channel.on('data', (chunk: Buffer) => { reader.read(chunk) })
+	const reader = channelReader(message => {
+		onMessage(message as never)
+	})
+	channel.on('data', (chunk: Buffer) => {
+		reader.read(chunk)
+	})
 	channel.on('error', () => undefined)
 	// The server is gone, or it gave this worker up.
-	channel.once('close', () => { shutdown(0) })
-	process.on('SIGTERM', () => { shutdown(0) })
+	channel.once('close', () => {
+		shutdown(0)
+	})
+	process.on('SIGTERM', () => {
+		shutdown(0)
+	})
 	// A Ctrl-C reaches the whole process group; the server decides when its workers end.
 	process.on('SIGINT', () => undefined)
 	const crash = (error: unknown) => {
@@ -44,7 +52,9 @@ export function serve(
 
 /** Native code may block this thread for ever. Another thread does not wait for it. */
 export function killSoon(): void {
-	new Thread(`setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${stopTimeoutMs})`, {eval: true}).unref()
+	new Thread(`setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${stopTimeoutMs})`, {
+		eval: true
+	}).unref()
 }
 
 /** A text that is short enough for a message. */

@@ -22,7 +22,10 @@ const lastWordsTimeoutMs = 100
 /** A worker that ends closes its channel some milliseconds before. */
 const deafTimeoutMs = 1000
 /** glibc would give each picture's memory back and take it anew, page by page, for as long as a fifth of an image's encoding. Others do not know these. */
-const mallocSettings = {MALLOC_MMAP_THRESHOLD_: String(32 * 1024 * 1024), MALLOC_TRIM_THRESHOLD_: String(32 * 1024 * 1024)}
+const mallocSettings = {
+	MALLOC_MMAP_THRESHOLD_: String(32 * 1024 * 1024),
+	MALLOC_TRIM_THRESHOLD_: String(32 * 1024 * 1024)
+}
 /** One for all workers of this process. */
 const watchdog = new Watchdog()
 
@@ -41,7 +44,10 @@ export interface WorkerExit {
  * messages that it takes and sends; every worker takes `stop`, and sends `ready`. Frames go over a pipe beside, one way or
  * the other.
  */
-export class Worker<To extends {type: string} = ToWorker, From extends {type: string} = FromWorker> {
+export class Worker<
+	To extends {type: string} = ToWorker,
+	From extends {type: string} = FromWorker
+> {
 	/** Resolves when its library is loaded; rejects, with the worker's last words, when it ends before that. */
 	readonly ready: Promise<void>
 	readonly exited: Promise<WorkerExit>
@@ -142,13 +148,24 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 			this.#child.once('exit', (code, signal) => {
 				const expected = this.#closing
 				void Promise.all([closed(this.#framePipe), closed(this.#channel)]).then(() => {
-					resolve({code, signal, expected, ...(this.#givenUp !== undefined && {reason: this.#givenUp})})
+					resolve({
+						code,
+						signal,
+						expected,
+						...(this.#givenUp !== undefined && {reason: this.#givenUp})
+					})
 				})
 			})
 			// The process could not be spawned: no exit follows.
 			this.#child.once('error', error => {
 				this.#lastLine = error.message
-				if (this.pid === undefined) resolve({code: null, signal: null, expected: this.#closing, reason: `the worker could not be started: ${error.message}`})
+				if (this.pid === undefined)
+					resolve({
+						code: null,
+						signal: null,
+						expected: this.#closing,
+						reason: `the worker could not be started: ${error.message}`
+					})
 			})
 		})
 	}
@@ -157,7 +174,9 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 		const {pid} = this
 		if (pid === undefined) return
 		watchdog.watch(pid)
-		void this.exited.then(() => { watchdog.forget(pid) })
+		void this.exited.then(() => {
+			watchdog.forget(pid)
+		})
 	}
 
 	async #watchReady(): Promise<void> {
@@ -177,7 +196,12 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 			}
 			void Promise.all([this.exited, lastWords]).then(([{code, signal}]) => {
 				clearTimeout(timer)
-				reject(new Error(this.#givenUp ?? `the worker ended before it was ready (${signal ?? `exit code ${code ?? 'none'}`}): ${this.#lastLine}`))
+				reject(
+					new Error(
+						this.#givenUp ??
+							`the worker ended before it was ready (${signal ?? `exit code ${code ?? 'none'}`}): ${this.#lastLine}`
+					)
+				)
 			})
 		})
 	}
@@ -198,7 +222,9 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 			else this.onMessage?.(message)
 		})
 		channel.on('data', (chunk: Buffer) => {
-			this.#deliver(() => { reader.read(chunk) })
+			this.#deliver(() => {
+				reader.read(chunk)
+			})
 		})
 		channel.on('error', () => undefined)
 		channel.once('close', () => {
@@ -206,7 +232,9 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 			const timer = setTimeout(() => {
 				this.#misbehaves(new Error('it has closed its channel'))
 			}, deafTimeoutMs)
-			void this.exited.then(() => { clearTimeout(timer) })
+			void this.exited.then(() => {
+				clearTimeout(timer)
+			})
 		})
 	}
 
@@ -257,7 +285,9 @@ export class Worker<To extends {type: string} = ToWorker, From extends {type: st
 			rest = (lines.pop() ?? '').slice(0, maxUnfinishedLength)
 			lines.forEach(onLine)
 		})
-		stderr.once('end', () => { onLine(rest) })
+		stderr.once('end', () => {
+			onLine(rest)
+		})
 	}
 }
 

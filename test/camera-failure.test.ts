@@ -16,7 +16,11 @@ const small = ['--width', '640', '--height', '360']
 /** A camera that accepts connections and never answers. */
 async function startSilentCamera(t: ExecutionContext): Promise<string> {
 	const sockets = new Set<net.Socket>()
-	const server = net.createServer(socket => { sockets.add(socket.on('error', () => undefined)) }).listen(0, '127.0.0.1')
+	const server = net
+		.createServer(socket => {
+			sockets.add(socket.on('error', () => undefined))
+		})
+		.listen(0, '127.0.0.1')
 	t.teardown(() => {
 		server.close()
 		for (const socket of sockets) socket.destroy()
@@ -26,7 +30,12 @@ async function startSilentCamera(t: ExecutionContext): Promise<string> {
 }
 
 /** What a viewer of this camera is told before any picture. The words tell a failure from a wait that ended: how soon it comes, bench/ measures. */
-async function failure(t: ExecutionContext, url: string, flags: string[] = [], query: Record<string, string> = {}) {
+async function failure(
+	t: ExecutionContext,
+	url: string,
+	flags: string[] = [],
+	query: Record<string, string> = {}
+) {
 	// On a machine that is busy with other tests too, an answer may take long.
 	const sluice = await startSluice(t, ['--open-timeout', '30', ...flags])
 	const end = await view(t, sluice.stream({rtsp_url: url, ...query})).closed
@@ -38,14 +47,27 @@ async function failure(t: ExecutionContext, url: string, flags: string[] = [], q
 
 test.serial('connection refused', async t => {
 	const facts = await failure(t, 'rtsp://127.0.0.1:1/live')
-	t.deepEqual(facts, {code: 'camera_unreachable', closeCode: 4502, detail: '127.0.0.1:1 refused the connection; is the port right?'})
+	t.deepEqual(facts, {
+		code: 'camera_unreachable',
+		closeCode: 4502,
+		detail: '127.0.0.1:1 refused the connection; is the port right?'
+	})
 })
 
 test.serial('a port that speaks something else', async t => {
-	const web = http.createServer((_, response) => { response.end('hello') }).listen(0, '127.0.0.1')
-	t.teardown(() => { web.close() })
+	const web = http
+		.createServer((_, response) => {
+			response.end('hello')
+		})
+		.listen(0, '127.0.0.1')
+	t.teardown(() => {
+		web.close()
+	})
 	await once(web, 'listening')
-	const {code, closeCode, detail} = await failure(t, `rtsp://127.0.0.1:${(web.address() as AddressInfo).port}/live`)
+	const {code, closeCode, detail} = await failure(
+		t,
+		`rtsp://127.0.0.1:${(web.address() as AddressInfo).port}/live`
+	)
 	t.is(code, 'camera_unreachable')
 	t.is(closeCode, 4502)
 	t.is(detail, 'what answers there speaks no RTSP; is the port right?')
@@ -74,29 +96,53 @@ test.serial('no first picture within --open-timeout', async t => {
 test.serial('401: no credentials', async t => {
 	const camera = await startCamera(t, small)
 	const facts = await failure(t, camera.url('/secret'))
-	t.deepEqual(facts, {code: 'camera_unauthorized', closeCode: 4502, detail: 'the camera answered Unauthorized (401)'})
+	t.deepEqual(facts, {
+		code: 'camera_unauthorized',
+		closeCode: 4502,
+		detail: 'the camera answered Unauthorized (401)'
+	})
 })
 
 test.serial('404', async t => {
 	const camera = await startCamera(t, small)
 	const facts = await failure(t, camera.url('/nothing'))
-	t.deepEqual(facts, {code: 'camera_not_found', closeCode: 4502, detail: 'the camera answered Not Found (404)'})
+	t.deepEqual(facts, {
+		code: 'camera_not_found',
+		closeCode: 4502,
+		detail: 'the camera answered Not Found (404)'
+	})
 })
 
-for (const [mount, why] of [['/sound-only', 'no video'], ['/unknown-codec', 'a codec that nothing decodes']] as const) {
+for (const [mount, why] of [
+	['/sound-only', 'no video'],
+	['/unknown-codec', 'a codec that nothing decodes']
+] as const) {
 	test.serial(`unsupported: ${why}`, async t => {
 		const camera = await startCamera(t, small)
 		const facts = await failure(t, camera.url(mount))
-		t.deepEqual(facts, {code: 'camera_unsupported', closeCode: 4502, detail: 'the camera offers no stream that the template takes: no video, or another codec'})
+		t.deepEqual(facts, {
+			code: 'camera_unsupported',
+			closeCode: 4502,
+			detail: 'the camera offers no stream that the template takes: no video, or another codec'
+		})
 	})
 }
 
 test.serial('unsupported: a template for another codec', async t => {
 	const directory = await mkdtemp(path.join(tmpdir(), 'sluice-'))
-	await writeFile(path.join(directory, 'h264only.gst'), 'rtspsrc name=src protocols=tcp\n! rtph264depay ! avdec_h264 ! jpegenc ! appsink name=sink max-buffers=1 drop=true sync=false\n')
+	await writeFile(
+		path.join(directory, 'h264only.gst'),
+		'rtspsrc name=src protocols=tcp\n! rtph264depay ! avdec_h264 ! jpegenc ! appsink name=sink max-buffers=1 drop=true sync=false\n'
+	)
 	const camera = await startCamera(t, small)
-	const facts = await failure(t, camera.url('/mjpeg'), ['--pipelines', directory], {pipeline: 'h264only'})
-	t.deepEqual(facts, {code: 'camera_unsupported', closeCode: 4502, detail: 'the camera offers no stream that the template takes: no video, or another codec'})
+	const facts = await failure(t, camera.url('/mjpeg'), ['--pipelines', directory], {
+		pipeline: 'h264only'
+	})
+	t.deepEqual(facts, {
+		code: 'camera_unsupported',
+		closeCode: 4502,
+		detail: 'the camera offers no stream that the template takes: no video, or another codec'
+	})
 })
 
 for (const [text, detail] of [
@@ -110,23 +156,28 @@ for (const [text, detail] of [
 	test.serial(`template_invalid: ${detail}`, async t => {
 		const directory = await mkdtemp(path.join(tmpdir(), 'sluice-'))
 		await writeFile(path.join(directory, 'broken.gst'), text)
-		const facts = await failure(t, 'rtsp://127.0.0.1:1/', ['--pipelines', directory], {pipeline: 'broken'})
+		const facts = await failure(t, 'rtsp://127.0.0.1:1/', ['--pipelines', directory], {
+			pipeline: 'broken'
+		})
 		t.is(facts.code, 'template_invalid')
 		t.is(facts.closeCode, 4500)
 		t.is(facts.detail, `broken.gst: ${detail}`)
 	})
 }
 
-test.serial('TLS: a self-signed certificate is refused and named; rtsps to a camera without TLS, too', async t => {
-	const secure = await startCamera(t, [...small, '--tls', 'test/self-signed.pem'])
-	const signed = await failure(t, secure.url('/h264').replace('rtsp', 'rtsps'))
-	t.is(signed.code, 'camera_unreachable')
-	t.regex(signed.detail ?? '', /has a certificate that it signed itself/)
-	const plain = await startCamera(t, small)
-	const unsigned = await failure(t, plain.url('/h264').replace('rtsp', 'rtsps'))
-	t.is(unsigned.code, 'camera_unreachable')
-	t.regex(unsigned.detail ?? '', /speaks no TLS there/)
-})
+test.serial(
+	'TLS: a self-signed certificate is refused and named; rtsps to a camera without TLS, too',
+	async t => {
+		const secure = await startCamera(t, [...small, '--tls', 'test/self-signed.pem'])
+		const signed = await failure(t, secure.url('/h264').replace('rtsp', 'rtsps'))
+		t.is(signed.code, 'camera_unreachable')
+		t.regex(signed.detail ?? '', /has a certificate that it signed itself/)
+		const plain = await startCamera(t, small)
+		const unsigned = await failure(t, plain.url('/h264').replace('rtsp', 'rtsps'))
+		t.is(unsigned.code, 'camera_unreachable')
+		t.regex(unsigned.detail ?? '', /speaks no TLS there/)
+	}
+)
 
 test.serial('a camera that ends its stream is lost at once', async t => {
 	const camera = await startCamera(t, small)
@@ -135,7 +186,11 @@ test.serial('a camera that ends its stream is lost at once', async t => {
 	await viewer.received(20)
 	const {code, error} = await viewer.closed
 	t.is(code, 4502)
-	t.deepEqual(error, {error: 'The camera stopped sending', code: 'camera_lost', detail: 'the camera ended the stream'})
+	t.deepEqual(error, {
+		error: 'The camera stopped sending',
+		code: 'camera_lost',
+		detail: 'the camera ended the stream'
+	})
 })
 
 test.serial('a camera that dies is lost at once', async t => {
@@ -158,30 +213,57 @@ test.serial('a camera that freezes is lost', async t => {
 	camera.child.kill('SIGSTOP')
 	const {code, error} = await viewer.closed
 	t.is(code, 4502)
-	t.deepEqual(error, {error: 'The camera stopped sending', code: 'camera_lost', detail: 'no picture for 4 s'})
+	t.deepEqual(error, {
+		error: 'The camera stopped sending',
+		code: 'camera_lost',
+		detail: 'no picture for 4 s'
+	})
 })
 
 test.serial('a host that is absent, in a network of its own', async t => {
 	// Nobody answers at 10.99.0.2: the other end of the pair has no address. Needs root, or user namespaces.
-	const script = 'ip link set lo up && ip link add near type veth peer name far && ip addr add 10.99.0.1/24 dev near && ip link set near up && ip link set far up && exec "$0" dist/main.js --host 127.0.0.1 --port 0'
+	const script =
+		'ip link set lo up && ip link add near type veth peer name far && ip addr add 10.99.0.1/24 dev near && ip link set near up && ip link set far up && exec "$0" dist/main.js --host 127.0.0.1 --port 0'
 	const root = process.getuid?.() === 0
-	const child = spawn('unshare', [...(root ? [] : ['--map-root-user']), '--net', 'sh', '-c', script, process.execPath], {stdio: ['ignore', 'ignore', 'pipe']})
-	t.teardown(() => { child.kill('SIGKILL') })
+	const child = spawn(
+		'unshare',
+		[...(root ? [] : ['--map-root-user']), '--net', 'sh', '-c', script, process.execPath],
+		{stdio: ['ignore', 'ignore', 'pipe']}
+	)
+	t.teardown(() => {
+		child.kill('SIGKILL')
+	})
 	const lines = readline.createInterface({input: child.stderr})
-	const [first] = await once(lines, 'line') as [string]
+	const [first] = (await once(lines, 'line')) as [string]
 	if (!first.startsWith('{')) {
 		t.log(`not run: this machine makes no network namespaces (${first})`)
 		t.regex(first, /unshare|Operation not permitted|not permitted|No such file/)
 		return
 	}
 	const {port} = JSON.parse(first) as {port: number}
-	const client = spawn('nsenter', [`--target=${child.pid ?? 0}`, ...(root ? [] : ['--user', '--preserve-credentials']), '--net', process.execPath, '--input-type=module', '-e', `
+	const client = spawn(
+		'nsenter',
+		[
+			`--target=${child.pid ?? 0}`,
+			...(root ? [] : ['--user', '--preserve-credentials']),
+			'--net',
+			process.execPath,
+			'--input-type=module',
+			'-e',
+			`
 		import {WebSocket} from 'ws'
 		const socket = new WebSocket('ws://127.0.0.1:${port}/ws/stream?rtsp_url=rtsp%3A%2F%2F10.99.0.2%2Flive')
 		socket.on('message', data => console.log(String(data)))
-	`], {stdio: ['ignore', 'pipe', 'inherit']})
-	t.teardown(() => { client.kill('SIGKILL') })
-	const [answer] = await once(readline.createInterface({input: client.stdout}), 'line') as [string]
+	`
+		],
+		{stdio: ['ignore', 'pipe', 'inherit']}
+	)
+	t.teardown(() => {
+		client.kill('SIGKILL')
+	})
+	const [answer] = (await once(readline.createInterface({input: client.stdout}), 'line')) as [
+		string
+	]
 	const body = JSON.parse(answer) as {error: string; code: string; detail: string}
 	t.is(body.error, '无法打开RTSP流: rtsp://10.99.0.2/live')
 	t.is(body.code, 'camera_unreachable')

@@ -13,7 +13,8 @@ test('the camera’s lines stay whole, however many viewers come and go at once'
 		await once(socket, 'data')
 		socket.destroy()
 	}
-	for (let index = 0; index < count / 10; index++) await Promise.all(Array.from({length: 10}, visit))
+	for (let index = 0; index < count / 10; index++)
+		await Promise.all(Array.from({length: 10}, visit))
 	// A line that two threads wrote into each other does not parse, and ends this file.
 	const said = (event: string) => camera.lines.filter(line => line['event'] === event).length
 	await camera.line(() => said('connected') === count && said('closed') === count)

@@ -11,13 +11,20 @@ import {errorTable} from '../dist/errors.js'
 const run = promisify(execFile)
 
 /** The exit code and standard error of the real program. */
-async function sluice(args: string[], env: NodeJS.ProcessEnv = {}): Promise<{code: number | null; stderr: string; stdout: string}> {
+async function sluice(
+	args: string[],
+	env: NodeJS.ProcessEnv = {}
+): Promise<{code: number | null; stderr: string; stdout: string}> {
 	const child = spawn(process.execPath, ['dist/main.js', ...args], {env: {...process.env, ...env}})
 	let stderr = ''
 	let stdout = ''
-	child.stderr.on('data', chunk => { stderr += String(chunk) })
-	child.stdout.on('data', chunk => { stdout += String(chunk) })
-	const [code] = await once(child, 'close') as [number | null]
+	child.stderr.on('data', chunk => {
+		stderr += String(chunk)
+	})
+	child.stdout.on('data', chunk => {
+		stdout += String(chunk)
+	})
+	const [code] = (await once(child, 'close')) as [number | null]
 	return {code, stderr, stdout}
 }
 
@@ -36,11 +43,25 @@ test('the defaults are the documented ones', t => {
 	t.true('run' in command)
 	if ('run' in command) {
 		const {pipelinesDir, ...rest} = command.run
-		t.deepEqual(rest, {host: '0.0.0.0', port: 8000, openTimeoutMs: 10_000, frameTimeoutMs: 4000, maxPipelines: 64, maxViewers: 1000,
-		share: false,
-		lingerMs: 5000,
-		retryForMs: 60_000, logLevel: 'info', allowRtspUrl: true, cameras: [],
-		webrtcPort: 8555, webrtcHosts: [], webrtcTranscode: true, maxWebrtcViewers: 100, iceServers: []})
+		t.deepEqual(rest, {
+			host: '0.0.0.0',
+			port: 8000,
+			openTimeoutMs: 10_000,
+			frameTimeoutMs: 4000,
+			maxPipelines: 64,
+			maxViewers: 1000,
+			share: false,
+			lingerMs: 5000,
+			retryForMs: 60_000,
+			logLevel: 'info',
+			allowRtspUrl: true,
+			cameras: [],
+			webrtcPort: 8555,
+			webrtcHosts: [],
+			webrtcTranscode: true,
+			maxWebrtcViewers: 100,
+			iceServers: []
+		})
 		t.regex(pipelinesDir, /pipelines$/)
 		t.true(Object.isFrozen(command.run))
 	}
@@ -57,20 +78,58 @@ for (const [args, environment, expected] of [
 	[['--port', '80.5'], {}, ['--port must be a whole number from 0 to 65535, not "80.5"']],
 	[['--port='], {}, ['--port must be a whole number from 0 to 65535, not ""']],
 	[['--port'], {}, ['--port needs a value']],
-	[['--prot', '1'], {}, ['--prot is unknown; sluice --help lists the flags', '"1" is no command and no flag; sluice --help lists both']],
+	[
+		['--prot', '1'],
+		{},
+		[
+			'--prot is unknown; sluice --help lists the flags',
+			'"1" is no command and no flag; sluice --help lists both'
+		]
+	],
 	[['-x'], {}, ['-x is unknown; sluice --help lists the flags']],
 	[['8000'], {}, ['"8000" is no command and no flag; sluice --help lists both']],
-	[['rtsp://admin:secret@cam/1'], {}, ['a camera\'s URL is given as sluice check --url URL']],
-	[['check', 'rtsp://admin:secret@cam/1'], {}, ['a camera\'s URL is given as sluice check --url URL']],
+	[['rtsp://admin:secret@cam/1'], {}, ["a camera's URL is given as sluice check --url URL"]],
+	[
+		['check', 'rtsp://admin:secret@cam/1'],
+		{},
+		["a camera's URL is given as sluice check --url URL"]
+	],
 	[['--host', 'a b'], {}, ['--host must be an address or a host name, not "a b"']],
 	[['--open-timeout', 'soon'], {}, ['--open-timeout must be a number from 0.5 to 300, not "soon"']],
-	[['--log-level', 'loud'], {}, ['--log-level must be one of silent, error, warn, info, debug, not "loud"']],
-	[['--max-pipelines', '0'], {}, ['--max-pipelines must be a whole number from 1 to 10000, not "0"']],
-	[['--pipelines', '/nowhere'], {}, ['--pipelines must be a folder that can be read, not "/nowhere"']],
-	[['--pipelines', 'package.json'], {}, ['--pipelines must be a folder that can be read, not "package.json"']],
-	[[], {SLUICE_PORT: 'tcp://10.0.0.1:80'}, ['SLUICE_PORT must be a whole number from 0 to 65535, not "tcp://10.0.0.1:80"']],
+	[
+		['--log-level', 'loud'],
+		{},
+		['--log-level must be one of silent, error, warn, info, debug, not "loud"']
+	],
+	[
+		['--max-pipelines', '0'],
+		{},
+		['--max-pipelines must be a whole number from 1 to 10000, not "0"']
+	],
+	[
+		['--pipelines', '/nowhere'],
+		{},
+		['--pipelines must be a folder that can be read, not "/nowhere"']
+	],
+	[
+		['--pipelines', 'package.json'],
+		{},
+		['--pipelines must be a folder that can be read, not "package.json"']
+	],
+	[
+		[],
+		{SLUICE_PORT: 'tcp://10.0.0.1:80'},
+		['SLUICE_PORT must be a whole number from 0 to 65535, not "tcp://10.0.0.1:80"']
+	],
 	[[], {SLUICE_PROT: '1'}, ['SLUICE_PROT is unknown; sluice --help lists what is known']],
-	[['--port', 'x', '--host', ' '], {}, ['--host must be an address or a host name, not " "', '--port must be a whole number from 0 to 65535, not "x"']]
+	[
+		['--port', 'x', '--host', ' '],
+		{},
+		[
+			'--host must be an address or a host name, not " "',
+			'--port must be a whole number from 0 to 65535, not "x"'
+		]
+	]
 ] as [string[], NodeJS.ProcessEnv, string[]][]) {
 	test(`refused: ${args.join(' ')} ${JSON.stringify(environment)}`, t => {
 		t.deepEqual(problems(args, environment), expected)
@@ -96,21 +155,54 @@ test('a taken port ends the program with one line and exit code 1', async t => {
 test('an address of another machine ends the program with one line and exit code 1', async t => {
 	const {code, stderr} = await sluice(['--host', '192.0.2.1'])
 	t.is(code, 1)
-	t.is(stderr, 'sluice: cannot listen on 192.0.2.1:8000: the address is none of this machine (EADDRNOTAVAIL)\n')
+	t.is(
+		stderr,
+		'sluice: cannot listen on 192.0.2.1:8000: the address is none of this machine (EADDRNOTAVAIL)\n'
+	)
 })
 
 test('--help lists every flag, --version is that of the package', async t => {
 	const help = await run(process.execPath, ['dist/main.js', '--help'])
 	for (const flag of Object.keys(options)) t.true(help.stdout.includes(`--${flag} `), flag)
-	const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as {version: string; bin: {sluice: string}}
-	t.is((await run(process.execPath, [manifest.bin.sluice, '--version'])).stdout, `${manifest.version}\n`)
+	const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as {
+		version: string
+		bin: {sluice: string}
+	}
+	t.is(
+		(await run(process.execPath, [manifest.bin.sluice, '--version'])).stdout,
+		`${manifest.version}\n`
+	)
 })
 
 test('addresses and ICE servers may be repeated, and a credential is not repeated in an error', t => {
-	const command = readCommand(['--webrtc-host', '203.0.113.5', '--webrtc-host', 'cams.example.com', '--ice-server', 'turn:turn.example.com;username=u;credential=c'], {SLUICE_WEBRTC_HOST: '10.0.0.1'})
-	t.like(command, {run: {webrtcHosts: ['203.0.113.5', 'cams.example.com'], iceServers: [{url: 'turn:turn.example.com', username: 'u', credential: 'c'}]}})
-	const told = ['--ice-server must be stun:host:port, turn:host:port?transport=udp;username=…;credential=…, or turn:host:port;secret=…']
-	for (const wrong of ['turn:turn.example.com;username=u;password=c', 'turn:turn.example.com', 'stun:s;secret=x', 'http://x', 'turn:x;username=u;credential="c"']) t.deepEqual(problems(['--ice-server', wrong]), told, wrong)
+	const command = readCommand(
+		[
+			'--webrtc-host',
+			'203.0.113.5',
+			'--webrtc-host',
+			'cams.example.com',
+			'--ice-server',
+			'turn:turn.example.com;username=u;credential=c'
+		],
+		{SLUICE_WEBRTC_HOST: '10.0.0.1'}
+	)
+	t.like(command, {
+		run: {
+			webrtcHosts: ['203.0.113.5', 'cams.example.com'],
+			iceServers: [{url: 'turn:turn.example.com', username: 'u', credential: 'c'}]
+		}
+	})
+	const told = [
+		'--ice-server must be stun:host:port, turn:host:port?transport=udp;username=…;credential=…, or turn:host:port;secret=…'
+	]
+	for (const wrong of [
+		'turn:turn.example.com;username=u;password=c',
+		'turn:turn.example.com',
+		'stun:s;secret=x',
+		'http://x',
+		'turn:x;username=u;credential="c"'
+	])
+		t.deepEqual(problems(['--ice-server', wrong]), told, wrong)
 })
 
 test('--share alone is --share on', t => {
@@ -118,7 +210,9 @@ test('--share alone is --share on', t => {
 		const command = readCommand(args, {})
 		t.true('run' in command && command.run.share, args.join(' '))
 	}
-	t.throws(() => readCommand(['--share=maybe'], {}), {message: '--share must be on or off, not "maybe"'})
+	t.throws(() => readCommand(['--share=maybe'], {}), {
+		message: '--share must be on or off, not "maybe"'
+	})
 })
 
 test('README.md documents every flag with its twin and its default, and every error code with its status', t => {
@@ -129,6 +223,9 @@ test('README.md documents every flag with its twin and its default, and every er
 		t.true(flag === 'pipelines' || row.includes(`| \`${option.default}\` |`), `--${flag}: ${row}`)
 	}
 	for (const [code, {status}] of Object.entries(errorTable)) {
-		t.true(readme.split('\n').some(line => line.startsWith(`| \`${code}\` | ${status} |`)), code)
+		t.true(
+			readme.split('\n').some(line => line.startsWith(`| \`${code}\` | ${status} |`)),
+			code
+		)
 	}
 })

@@ -31,44 +31,72 @@ function generator(seed: number): () => number {
 }
 
 /** A viewer behind a link, in a time of their own: what it sees of a source of so many frames a second, and how old that is. */
-function simulate(link: Link, {seconds = 20, framesPerSecond = 30, frameBytes = 170_000} = {}): {seen: Seen[]; viewer: Viewer} {
+function simulate(
+	link: Link,
+	{seconds = 20, framesPerSecond = 30, frameBytes = 170_000} = {}
+): {seen: Seen[]; viewer: Viewer} {
 	let nowMs = 0
 	const events: {atMs: number; order: number; act: () => void}[] = []
-	const at = (atMs: number, act: () => void) => { events.push({atMs, order: events.length, act}) }
+	const at = (atMs: number, act: () => void) => {
+		events.push({atMs, order: events.length, act})
+	}
 	const random = generator(1)
 	let freeMs = 0
 	let arrivedMs = 0
 	let returnedMs = 0
-	const oneWayMs = () => (nowMs >= (link.later?.atMs ?? Infinity) ? (link.later?.roundTripMs ?? 0) : link.roundTripMs) / 2 + random() * (link.jitterMs ?? 0)
+	const oneWayMs = () =>
+		(nowMs >= (link.later?.atMs ?? Infinity) ? (link.later?.roundTripMs ?? 0) : link.roundTripMs) /
+			2 +
+		random() * (link.jitterMs ?? 0)
 	// Both ways deliver in order, as TCP does.
 	const deliver = (bytes: number, act: () => void) => {
-		freeMs = Math.max(freeMs, nowMs) + bytes / link.bytesPerSecond * 1000
-		arrivedMs = Math.max(arrivedMs, freeMs + oneWayMs() + (random() < (link.loss ?? 0) ? link.roundTripMs : 0))
+		freeMs = Math.max(freeMs, nowMs) + (bytes / link.bytesPerSecond) * 1000
+		arrivedMs = Math.max(
+			arrivedMs,
+			freeMs + oneWayMs() + (random() < (link.loss ?? 0) ? link.roundTripMs : 0)
+		)
 		at(arrivedMs, act)
 	}
 	const seen: Seen[] = []
-	const credit = new Credit(payload => {
-		deliver(10, () => {
-			for (const answer of link.answers?.(payload) ?? [payload]) {
-				returnedMs = Math.max(returnedMs, nowMs + oneWayMs())
-				at(returnedMs, () => { if (credit.onPong(answer)) viewer.drain() })
-			}
-		})
-	}, () => nowMs)
+	const credit = new Credit(
+		payload => {
+			deliver(10, () => {
+				for (const answer of link.answers?.(payload) ?? [payload]) {
+					returnedMs = Math.max(returnedMs, nowMs + oneWayMs())
+					at(returnedMs, () => {
+						if (credit.onPong(answer)) viewer.drain()
+					})
+				}
+			})
+		},
+		() => nowMs
+	)
 	const viewer: Viewer = new Viewer({
 		images: true,
 		credit,
 		// The socket's buffer takes everything at once, as the kernel's do for seconds.
 		send: (frame, done) => {
-			deliver(frame.data.byteLength, () => { seen.push({atMs: nowMs, ageMs: nowMs - frame.timeMs}) })
+			deliver(frame.data.byteLength, () => {
+				seen.push({atMs: nowMs, ageMs: nowMs - frame.timeMs})
+			})
 			done()
 		}
 	})
 	credit.start()
 	const data = new Uint8Array(frameBytes)
 	for (let sequence = 0; sequence < seconds * framesPerSecond; sequence++) {
-		const timeMs = 160 + sequence / framesPerSecond * 1000
-		at(timeMs, () => { viewer.offer({sequence, timeMs, keyFrame: true, data, caps: {name: ''}, init: undefined, pale: false} satisfies Frame) })
+		const timeMs = 160 + (sequence / framesPerSecond) * 1000
+		at(timeMs, () => {
+			viewer.offer({
+				sequence,
+				timeMs,
+				keyFrame: true,
+				data,
+				caps: {name: ''},
+				init: undefined,
+				pale: false
+			} satisfies Frame)
+		})
 	}
 	const endMs = 160 + seconds * 1000
 	for (;;) {
@@ -80,7 +108,8 @@ function simulate(link: Link, {seconds = 20, framesPerSecond = 30, frameBytes = 
 	}
 }
 
-const rateOf = (seen: Seen[], fromMs: number, toMs: number) => seen.filter(({atMs}) => atMs >= fromMs && atMs < toMs).length / (toMs - fromMs) * 1000
+const rateOf = (seen: Seen[], fromMs: number, toMs: number) =>
+	(seen.filter(({atMs}) => atMs >= fromMs && atMs < toMs).length / (toMs - fromMs)) * 1000
 
 function worstAge(seen: Seen[], fromMs = 1000): number {
 	return Math.max(...seen.filter(({atMs}) => atMs >= fromMs).map(({ageMs}) => ageMs))
@@ -126,7 +155,10 @@ test('a link that takes most of a second for each frame has at most two on it', 
 })
 
 test('a round trip that has grown for good is learnt, and the rate comes back', t => {
-	const {seen} = simulate({roundTripMs: 10, bytesPerSecond: 1e9, later: {atMs: 10_000, roundTripMs: 300}}, {seconds: 120})
+	const {seen} = simulate(
+		{roundTripMs: 10, bytesPerSecond: 1e9, later: {atMs: 10_000, roundTripMs: 300}},
+		{seconds: 120}
+	)
 	t.true(rateOf(seen, 12_000, 20_000) < 20)
 	const rate = rateOf(seen, 60_000, 120_000)
 	t.true(rate >= 29, `${rate} frames a second`)
@@ -151,12 +183,16 @@ test('answers that come twice, or that nobody waits for, give no credit', t => {
 	const twice = simulate({...slow, answers: payload => [payload, payload]})
 	t.deepEqual(twice.seen, honest.seen)
 	const credit = new Credit(() => undefined)
-	for (const payload of [Buffer.alloc(0), Buffer.alloc(4, 255), Buffer.alloc(4), Buffer.alloc(125)]) t.false(credit.onPong(payload))
+	for (const payload of [Buffer.alloc(0), Buffer.alloc(4, 255), Buffer.alloc(4), Buffer.alloc(125)])
+		t.false(credit.onPong(payload))
 })
 
 test('an answer to the newest ping answers those before it', t => {
 	const pings: Buffer[] = []
-	const credit = new Credit(payload => pings.push(payload), () => 0)
+	const credit = new Credit(
+		payload => pings.push(payload),
+		() => 0
+	)
 	credit.start()
 	credit.onSent()
 	credit.onSent()

@@ -42,7 +42,7 @@ async function capsSettersOf(name: string): Promise<CapsSetter[]> {
 /** Undefined where raw caps do not stand there. */
 function memoryOf(filter: string): string | undefined {
 	const found = /^video\/x-raw(?:\(memory:(\w+)\))?\s*(?:,|$)/.exec(filter)
-	return found ? found[1] ?? 'main' : undefined
+	return found ? (found[1] ?? 'main') : undefined
 }
 
 test('before each capssetter stands which memory is meant, for it takes any', t => {
@@ -73,20 +73,36 @@ function inSoftware(text: string): string {
 		.replace(/! appsink .*/, '! fakesink name=sink signal-handoffs=true async=false')
 }
 
-test('what reads main memory plays behind a decoder that can give its device\'s', async t => {
-	t.deepEqual(ofMainMemory.map(({template}) => template), [
-		'jpeg', 'jpeg.nvidia', 'jpeg.qsv', 'jpeg.v4l2', 'jpeg.va', 'webrtc.transcode',
-		'webrtc.transcode.qsv', 'webrtc.transcode.qsv-h265',
-		'webrtc.transcode.v4l2', 'webrtc.transcode.v4l2-h265'
-	])
+test("what reads main memory plays behind a decoder that can give its device's", async t => {
+	t.deepEqual(
+		ofMainMemory.map(({template}) => template),
+		[
+			'jpeg',
+			'jpeg.nvidia',
+			'jpeg.qsv',
+			'jpeg.v4l2',
+			'jpeg.va',
+			'webrtc.transcode',
+			'webrtc.transcode.qsv',
+			'webrtc.transcode.qsv-h265',
+			'webrtc.transcode.v4l2',
+			'webrtc.transcode.v4l2-h265'
+		]
+	)
 	const texts = ofMainMemory.map(({filter, rest}) => `${filter} ! ${inSoftware(rest)}`)
 	const played = await play(t, texts)
 	const main = {event: 'played', caps: 'memory:SystemMemory', frames: 10}
-	t.deepEqual(played, ofMainMemory.map(() => main))
+	t.deepEqual(
+		played,
+		ofMainMemory.map(() => main)
+	)
 })
 
 test('without these caps they all end in not-negotiated', async t => {
-	const played = await play(t, ofMainMemory.map(({rest}) => inSoftware(rest)))
+	const played = await play(
+		t,
+		ofMainMemory.map(({rest}) => inSoftware(rest))
+	)
 	t.is(played.length, ofMainMemory.length)
 	for (const {caps, frames, error} of played) {
 		t.is(caps, 'memory:CUDAMemory')

@@ -31,11 +31,16 @@ const made = 'bench/results/'
 /** The project's documents. */
 export function documents(): string[] {
 	const isDocument = (name: string) => name.endsWith('.md') && !name.startsWith(made)
-	return readdirSync('.', {withFileTypes: true}).flatMap(entry => {
-		if (entry.name.startsWith('.') || notOurs.has(entry.name)) return []
-		if (!entry.isDirectory()) return [entry.name]
-		return readdirSync(entry.name, {recursive: true, encoding: 'utf8'}).map(name => path.join(entry.name, name))
-	}).filter(isDocument).sort()
+	return readdirSync('.', {withFileTypes: true})
+		.flatMap(entry => {
+			if (entry.name.startsWith('.') || notOurs.has(entry.name)) return []
+			if (!entry.isDirectory()) return [entry.name]
+			return readdirSync(entry.name, {recursive: true, encoding: 'utf8'}).map(name =>
+				path.join(entry.name, name)
+			)
+		})
+		.filter(isDocument)
+		.sort()
 }
 
 export interface Found {
@@ -60,11 +65,22 @@ export function fencesOf(file: string, document = readFileSync(file, 'utf8')): F
 			const [, language = '', tag, rest = ''] = /^(\S*)(?: +(\w+)(.*))?$/.exec(open.info) ?? []
 			const problem = problemOf(language, tag, rest)
 			if (problem !== undefined) found.problems.push(`${at}: ${problem}`)
-			else found.fences.push({at, file, language, tag: tag as Fence['tag'], rest: rest.replace(/^:/, '').trim(), text: open.text.join('\n'), goesOn: open.line === lastEnd + 1})
+			else
+				found.fences.push({
+					at,
+					file,
+					language,
+					tag: tag as Fence['tag'],
+					rest: rest.replace(/^:/, '').trim(),
+					text: open.text.join('\n'),
+					goesOn: open.line === lastEnd + 1
+				})
 			lastEnd = index
 			open = undefined
 		} else {
-			open.text.push(line.startsWith(open.indent) ? line.slice(open.indent.length) : line.trimStart())
+			open.text.push(
+				line.startsWith(open.indent) ? line.slice(open.indent.length) : line.trimStart()
+			)
 		}
 	}
 	if (open) found.problems.push(`${file}:${open.line + 1}: it does not end`)
@@ -72,9 +88,12 @@ export function fencesOf(file: string, document = readFileSync(file, 'utf8')): F
 }
 
 function problemOf(language: string, tag: string | undefined, rest: string): string | undefined {
-	if (language === '' || tag === undefined) return 'behind ``` there must be a language, and run, check or manual: WHY'
-	if (tag === 'manual') return /^: *\S/.test(rest) ? undefined : 'manual needs its reason, as in manual: needs a Jetson'
-	if (tag !== 'run' && tag !== 'check') return `${tag} is unknown; known are run, check and manual: WHY`
+	if (language === '' || tag === undefined)
+		return 'behind ``` there must be a language, and run, check or manual: WHY'
+	if (tag === 'manual')
+		return /^: *\S/.test(rest) ? undefined : 'manual needs its reason, as in manual: needs a Jetson'
+	if (tag !== 'run' && tag !== 'check')
+		return `${tag} is unknown; known are run, check and manual: WHY`
 	if (rest.trim() === '') return undefined
 	return language === 'gst' && /^ (behind|for) \S/.test(rest) ? undefined : `what does${rest} mean?`
 }
@@ -104,7 +123,9 @@ export function edited(edit: readonly Fence[], plain: string): string | undefine
 			if (!header.every(line => line.startsWith('# @'))) return undefined
 			for (const line of header) {
 				const name = /^# @param \{[^}]*\} (\w+)=/.exec(line)?.[1]
-				const at = lines.findIndex(old => name !== undefined && old.startsWith('# @param ') && old.includes(`} ${name}=`))
+				const at = lines.findIndex(
+					old => name !== undefined && old.startsWith('# @param ') && old.includes(`} ${name}=`)
+				)
 				lines = at === -1 ? [line, ...lines] : lines.with(at, line)
 			}
 		} else {
@@ -126,7 +147,8 @@ export function commandsOf({language, text}: Fence): {command: string; output: s
 		else if (language === 'console' && !line.startsWith('$ ')) {
 			last?.output.push(line)
 			continue
-		} else if (line.trim() !== '' && !line.trimStart().startsWith('#')) commands.push({command: line.replace(/^\$ /, ''), output: []})
+		} else if (line.trim() !== '' && !line.trimStart().startsWith('#'))
+			commands.push({command: line.replace(/^\$ /, ''), output: []})
 		goesOn = /[|\\]\s*$/.test(line)
 	}
 	return commands

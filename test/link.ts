@@ -12,17 +12,26 @@ export interface LinkOptions {
 const tickMs = 5
 
 /** A TCP proxy before a port of 127.0.0.1 that is as slow as its options say; they may be changed. Resolves with its own port. */
-export async function startLink(t: ExecutionContext, port: number, options: LinkOptions): Promise<number> {
+export async function startLink(
+	t: ExecutionContext,
+	port: number,
+	options: LinkOptions
+): Promise<number> {
 	const sockets = new Set<Socket>()
 	const server = net.createServer(viewer => {
 		const upstream = net.connect(port, '127.0.0.1')
 		carry(viewer, upstream, () => ({...options, bytesPerSecond: Infinity}))
 		carry(upstream, viewer, () => options)
-		for (const [one, other] of [[viewer, upstream], [upstream, viewer]] as const) {
+		for (const [one, other] of [
+			[viewer, upstream],
+			[upstream, viewer]
+		] as const) {
 			sockets.add(one)
 			one.setNoDelay(true)
 			one.on('error', () => undefined)
-			one.once('close', () => { other.destroy() })
+			one.once('close', () => {
+				other.destroy()
+			})
 		}
 	})
 	t.teardown(() => {
@@ -42,16 +51,20 @@ function carry(from: Socket, to: Socket, read: () => LinkOptions): void {
 	const timer = setInterval(() => {
 		const {bytesPerSecond = Infinity, roundTripMs = 0} = read()
 		const now = performance.now()
-		budget = Math.min(bytesPerSecond * 0.02, budget + bytesPerSecond * (now - lastMs) / 1000)
+		budget = Math.min(bytesPerSecond * 0.02, budget + (bytesPerSecond * (now - lastMs)) / 1000)
 		lastMs = now
 		while (budget >= 1) {
 			const chunk = from.read(Math.min(budget, from.readableLength)) as Buffer | null
 			if (!chunk) break
 			budget -= chunk.length
-			setTimeout(() => { to.write(chunk, () => undefined) }, roundTripMs / 2)
+			setTimeout(() => {
+				to.write(chunk, () => undefined)
+			}, roundTripMs / 2)
 		}
 		// Nothing flows into the stream's own buffer by itself while it is paused.
 		if (from.readableLength === 0) from.read(0)
 	}, tickMs)
-	from.once('close', () => { clearInterval(timer) })
+	from.once('close', () => {
+		clearInterval(timer)
+	})
 }

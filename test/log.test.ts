@@ -6,9 +6,23 @@ test('no password of a camera is ever logged, not even by GStreamer at its most 
 	const password = 'Tr0ub4dor&3'
 	const wrong = 'Wr0ng+Horse'
 	for (const auth of ['basic', 'digest']) {
-		const camera = await startCamera(t, ['--width', '320', '--height', '180', '--auth', auth, '--password', password])
-		const sluice = await startSluice(t, ['--log-level', 'debug'], {GST_DEBUG: 'rtspsrc:9,rtspconnection:9,default:9'})
-		const good = view(t, sluice.stream({rtsp_url: camera.url('/secret', `demo:${encodeURIComponent(password)}`)}))
+		const camera = await startCamera(t, [
+			'--width',
+			'320',
+			'--height',
+			'180',
+			'--auth',
+			auth,
+			'--password',
+			password
+		])
+		const sluice = await startSluice(t, ['--log-level', 'debug'], {
+			GST_DEBUG: 'rtspsrc:9,rtspconnection:9,default:9'
+		})
+		const good = view(
+			t,
+			sluice.stream({rtsp_url: camera.url('/secret', `demo:${encodeURIComponent(password)}`)})
+		)
 		await good.received(2)
 		good.socket.close()
 		const url = `${camera.url('/secret', `demo:${wrong}`)}?password=${password}&token=${wrong}`
@@ -20,10 +34,18 @@ test('no password of a camera is ever logged, not even by GStreamer at its most 
 		sluice.child.kill('SIGTERM')
 		await sluice.exit
 		const log = JSON.stringify(sluice.lines) + sluice.text.join('\n')
-		t.true(sluice.lines.some(line => line['msg'] === 'worker stderr'), 'GStreamer did talk')
+		t.true(
+			sluice.lines.some(line => line['msg'] === 'worker stderr'),
+			'GStreamer did talk'
+		)
 		t.true(sluice.lines.some(line => line['msg'] === 'bus message'))
 		for (const secret of [password, wrong]) {
-			for (const form of [secret, encodeURIComponent(secret), Buffer.from(`demo:${secret}`).toString('base64')]) t.false(log.includes(form), form)
+			for (const form of [
+				secret,
+				encodeURIComponent(secret),
+				Buffer.from(`demo:${secret}`).toString('base64')
+			])
+				t.false(log.includes(form), form)
 		}
 	}
 })
@@ -33,7 +55,10 @@ test('a piped log is one JSON object a line, with a level, a time and a message'
 	sluice.child.kill('SIGTERM')
 	await sluice.exit
 	t.deepEqual(sluice.text, [])
-	t.deepEqual(sluice.lines.map(line => line['msg']), ['listening', 'stopping', 'stopped'])
+	t.deepEqual(
+		sluice.lines.map(line => line['msg']),
+		['listening', 'stopping', 'stopped']
+	)
 	for (const line of sluice.lines) {
 		t.is(line['level'], 'info')
 		t.regex(String(line['time']), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)

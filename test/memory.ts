@@ -9,7 +9,9 @@ const collects = encodeURIComponent('process.on("SIGUSR2",()=>gc())')
  * The environment of a server whose memory is to be counted. V8 lets its heap grow by some 40 MB before it looks for what is
  * garbage: here the part of the young objects is kept small, and the server can be told to look.
  */
-export const countable = {NODE_OPTIONS: `--max-semi-space-size=1 --expose-gc --import=data:text/javascript,${collects}`}
+export const countable = {
+	NODE_OPTIONS: `--max-semi-space-size=1 --expose-gc --import=data:text/javascript,${collects}`
+}
 
 /** The memory of a server that nobody watches, in MB; its own alone, for how much of a library is charged to a process depends on how many use it. */
 export async function megabytesOf(sluice: Sluice): Promise<number> {
@@ -19,7 +21,12 @@ export async function megabytesOf(sluice: Sluice): Promise<number> {
 		process.kill(sluice.pid, 'SIGUSR2')
 		// The answer comes behind the signal's handler: both are turns of the one loop.
 		await onlySpare(sluice, 10_000)
-		least = Math.min(least, Number(/^Anonymous:\s+(\d+)/m.exec(readFileSync(`/proc/${sluice.pid}/smaps_rollup`, 'utf8'))?.[1]) / 1000)
+		least = Math.min(
+			least,
+			Number(
+				/^Anonymous:\s+(\d+)/m.exec(readFileSync(`/proc/${sluice.pid}/smaps_rollup`, 'utf8'))?.[1]
+			) / 1000
+		)
 	}
 	return least
 }

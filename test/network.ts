@@ -16,7 +16,8 @@ export interface Network {
 }
 
 /** WebRTC wants an address beside loopback. */
-const setUp = 'ip link set lo up && ip link add near type veth peer name far && ip addr add 10.99.0.1/24 dev near && ip link set near up && ip link set far up'
+const setUp =
+	'ip link set lo up && ip link add near type veth peer name far && ip addr add 10.99.0.1/24 dev near && ip link set near up && ip link set far up'
 const ready = 'echo \'{"event":"ready"}\' && exec cat'
 
 /**
@@ -25,10 +26,22 @@ const ready = 'echo \'{"event":"ready"}\' && exec cat'
  *
  * @param mounts a shell's commands that change what is mounted, for the programs in this network only
  */
-export async function ownNetwork(t: ExecutionContext, mounts?: string): Promise<Network | undefined> {
+export async function ownNetwork(
+	t: ExecutionContext,
+	mounts?: string
+): Promise<Network | undefined> {
 	const root = process.getuid?.() === 0
-	const flags = [...(root ? [] : ['--map-root-user']), '--net', ...(mounts === undefined ? [] : ['--mount'])]
-	const holder = startProgram(t, 'unshare', [...flags, 'sh', '-ec', [setUp, mounts ?? ':', ready].join('\n')])
+	const flags = [
+		...(root ? [] : ['--map-root-user']),
+		'--net',
+		...(mounts === undefined ? [] : ['--mount'])
+	]
+	const holder = startProgram(t, 'unshare', [
+		...flags,
+		'sh',
+		'-ec',
+		[setUp, mounts ?? ':', ready].join('\n')
+	])
 	try {
 		await holder.line(line => line['event'] === 'ready')
 	} catch (error) {
@@ -37,11 +50,22 @@ export async function ownNetwork(t: ExecutionContext, mounts?: string): Promise<
 		t.regex(message, /unshare: |not permitted|mount: /)
 		return undefined
 	}
-	const enter = [`--target=${holder.pid}`, ...(root ? [] : ['--user', '--preserve-credentials']), '--net', ...(mounts === undefined ? [] : ['--mount'])]
+	const enter = [
+		`--target=${holder.pid}`,
+		...(root ? [] : ['--user', '--preserve-credentials']),
+		'--net',
+		...(mounts === undefined ? [] : ['--mount'])
+	]
 	// What is mounted over this directory is found by its path alone.
 	const here = mounts === undefined ? [] : ['sh', '-c', 'cd "$0" && exec "$@"', process.cwd()]
-	const inside: Network['inside'] = (command, ...args) => ['nsenter', [...enter, ...here, command, ...args]]
-	return {inside, start: (command, args, options) => startProgram(t, ...inside(command, ...args), options)}
+	const inside: Network['inside'] = (command, ...args) => [
+		'nsenter',
+		[...enter, ...here, command, ...args]
+	]
+	return {
+		inside,
+		start: (command, args, options) => startProgram(t, ...inside(command, ...args), options)
+	}
 }
 
 /** As a shell reads it back. */
@@ -51,7 +75,9 @@ const quoted = (word: string) => `'${word.replaceAll("'", "'\\''")}'`
 export async function launchBrowserIn(t: ExecutionContext, {inside}: Network): Promise<Browser> {
 	const program = path.join(await mkdtemp(path.join(tmpdir(), 'sluice-network-')), 'chromium')
 	const [command, args] = inside(chromiumPath)
-	await writeFile(program, `#!/bin/sh\nexec ${[command, ...args].map(quoted).join(' ')} "$@"\n`, {mode: 0o700})
+	await writeFile(program, `#!/bin/sh\nexec ${[command, ...args].map(quoted).join(' ')} "$@"\n`, {
+		mode: 0o700
+	})
 	const browser = await launchBrowser(['--autoplay-policy=no-user-gesture-required'], program)
 	t.teardown(async () => browser.close())
 	return browser

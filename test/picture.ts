@@ -4,9 +4,24 @@ import {jpegSize} from './jpeg.js'
 
 /** The brightness of every pixel of a JPEG, row by row, decoded by GStreamer. */
 export async function luma(jpeg: Buffer): Promise<Buffer> {
-	const child = spawn('gst-launch-1.0', ['-q', 'fdsrc', '!', 'jpegdec', '!', 'videoconvert', '!', 'video/x-raw,format=GRAY8', '!', 'fdsink'], {stdio: ['pipe', 'pipe', 'inherit']})
+	const child = spawn(
+		'gst-launch-1.0',
+		[
+			'-q',
+			'fdsrc',
+			'!',
+			'jpegdec',
+			'!',
+			'videoconvert',
+			'!',
+			'video/x-raw,format=GRAY8',
+			'!',
+			'fdsink'
+		],
+		{stdio: ['pipe', 'pipe', 'inherit']}
+	)
 	child.stdin.end(jpeg)
-	const chunks = await child.stdout.toArray() as Buffer[]
+	const chunks = (await child.stdout.toArray()) as Buffer[]
 	if (child.exitCode === null) await once(child, 'exit')
 	return Buffer.concat(chunks)
 }
@@ -17,7 +32,9 @@ export async function clockOf(jpeg: Buffer): Promise<number | undefined> {
 	const pixels = await luma(jpeg)
 	// Mirrors block_size() there.
 	const size = Math.floor(Math.floor(width / 44) / 2) * 2
-	const bits = Array.from({length: 42}, (_, index) => Number((pixels[(size / 2) * width + index * size + size / 2] ?? 0) > 127)).join('')
+	const bits = Array.from({length: 42}, (_, index) =>
+		Number((pixels[(size / 2) * width + index * size + size / 2] ?? 0) > 127)
+	).join('')
 	if (!bits.startsWith('10')) return undefined
 	const value = Number.parseInt(bits.slice(2, 34), 2)
 	const check = (value >>> 24) ^ ((value >>> 16) & 255) ^ ((value >>> 8) & 255) ^ (value & 255)

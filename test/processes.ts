@@ -24,10 +24,18 @@ export interface Program {
 }
 
 /** Starts a program whose `stream` is made of JSON lines, and ends it with the test. */
-export function startProgram(t: ExecutionContext, command: string, args: string[], {stream = 'stdout', env = {}}: {stream?: 'stdout' | 'stderr'; env?: NodeJS.ProcessEnv} = {}): Program {
+export function startProgram(
+	t: ExecutionContext,
+	command: string,
+	args: string[],
+	{stream = 'stdout', env = {}}: {stream?: 'stdout' | 'stderr'; env?: NodeJS.ProcessEnv} = {}
+): Program {
 	const stdio: StdioOptions = ['pipe', 'pipe', 'pipe']
 	const child = spawn(command, args, {stdio, env: {...process.env, ...env}})
-	const exit = once(child, 'exit').then(([code, signal]) => ({code: code as number | null, signal: signal as NodeJS.Signals | null}))
+	const exit = once(child, 'exit').then(([code, signal]) => ({
+		code: code as number | null,
+		signal: signal as NodeJS.Signals | null
+	}))
 	t.teardown(async () => {
 		child.kill('SIGKILL')
 		await exit
@@ -54,17 +62,31 @@ export function startProgram(t: ExecutionContext, command: string, args: string[
 			}
 			const fail = (why: string) => {
 				settle(() => {
-					reject(new Error(`${command} ${why} before the expected line; it printed ${JSON.stringify(lines.slice(-20))} ${text.slice(-20).join('\n')}`))
+					reject(
+						new Error(
+							`${command} ${why} before the expected line; it printed ${JSON.stringify(lines.slice(-20))} ${text.slice(-20).join('\n')}`
+						)
+					)
 				})
 			}
 			const check = () => {
 				const found = lines.find(candidate => matches(candidate))
-				if (found) settle(() => { resolve(found) })
+				if (found)
+					settle(() => {
+						resolve(found)
+					})
 			}
-			const timer = setTimeout(() => { fail(`went ${timeoutMs} ms`) }, timeoutMs)
+			const timer = setTimeout(() => {
+				fail(`went ${timeoutMs} ms`)
+			}, timeoutMs)
 			waiting.add(check)
 			// The pipes may still hold lines when the process has ended.
-			child.once('close', () => { setImmediate(() => { check(); if (waiting.has(check)) fail('ended') }) })
+			child.once('close', () => {
+				setImmediate(() => {
+					check()
+					if (waiting.has(check)) fail('ended')
+				})
+			})
 			check()
 		})
 	return {child, pid: child.pid ?? -1, lines, line, text, exit}
@@ -78,10 +100,20 @@ export interface Camera extends Program {
 
 /** Starts a real RTSP camera on a free port of 127.0.0.1; see scripts/camera.py for its flags and mounts. */
 export async function startCamera(t: ExecutionContext, flags: string[] = []): Promise<Camera> {
-	const program = startProgram(t, '/usr/bin/python3', ['scripts/camera.py', '--port', '0', ...flags])
+	const program = startProgram(t, '/usr/bin/python3', [
+		'scripts/camera.py',
+		'--port',
+		'0',
+		...flags
+	])
 	const ready = await program.line(line => line['event'] === 'ready')
 	const port = Number(ready['port'])
-	return {...program, port, url: (path, credentials) => `rtsp://${credentials === undefined ? '' : `${credentials}@`}127.0.0.1:${port}${path}`}
+	return {
+		...program,
+		port,
+		url: (path, credentials) =>
+			`rtsp://${credentials === undefined ? '' : `${credentials}@`}127.0.0.1:${port}${path}`
+	}
 }
 
 export interface Sluice extends Program {
@@ -96,8 +128,17 @@ export interface Sluice extends Program {
  * Starts the real server, `dist/main.js`, on free ports of 127.0.0.1, TCP and UDP, or on those that `flags` name. Its `lines` are
  * its log. It waits for a first picture for a minute, because a slow machine may need longer than the usual ten seconds.
  */
-export async function startSluice(t: ExecutionContext, flags: string[] = [], env: NodeJS.ProcessEnv = {}): Promise<Sluice> {
-	const program = startProgram(t, process.execPath, ['dist/main.js', '--host', '127.0.0.1', '--port', '0', '--webrtc-port', '0', ...flags], {stream: 'stderr', env: {SLUICE_OPEN_TIMEOUT: '60', ...env}})
+export async function startSluice(
+	t: ExecutionContext,
+	flags: string[] = [],
+	env: NodeJS.ProcessEnv = {}
+): Promise<Sluice> {
+	const program = startProgram(
+		t,
+		process.execPath,
+		['dist/main.js', '--host', '127.0.0.1', '--port', '0', '--webrtc-port', '0', ...flags],
+		{stream: 'stderr', env: {SLUICE_OPEN_TIMEOUT: '60', ...env}}
+	)
 	const listening = await program.line(line => line['msg'] === 'listening')
 	const port = Number(listening['port'])
 	return {
@@ -113,7 +154,10 @@ export async function patient(): Promise<string[]> {
 	const directory = await mkdtemp(path.join(tmpdir(), 'sluice-'))
 	await cp('pipelines', directory, {recursive: true})
 	const template = await readFile('pipelines/jpeg.gst', 'utf8')
-	await writeFile(path.join(directory, 'jpeg.gst'), template.replace('tcp-timeout=5000000', 'tcp-timeout=300000000'))
+	await writeFile(
+		path.join(directory, 'jpeg.gst'),
+		template.replace('tcp-timeout=5000000', 'tcp-timeout=300000000')
+	)
 	return ['--open-timeout', '300', '--pipelines', directory]
 }
 
@@ -136,14 +180,21 @@ export function isWatchdog(pid: number): boolean {
 }
 
 function allChildrenOf(pid: number): number[] {
-	return readdirSync('/proc').filter(name => /^\d+$/.test(name)).map(Number).filter(candidate => {
-		try {
-			// The parent is the second field behind the name, which may itself hold spaces and parentheses.
-			return Number(readFileSync(`/proc/${candidate}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[1]) === pid
-		} catch {
-			return false
-		}
-	})
+	return readdirSync('/proc')
+		.filter(name => /^\d+$/.test(name))
+		.map(Number)
+		.filter(candidate => {
+			try {
+				// The parent is the second field behind the name, which may itself hold spaces and parentheses.
+				return (
+					Number(
+						readFileSync(`/proc/${candidate}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[1]
+					) === pid
+				)
+			} catch {
+				return false
+			}
+		})
 }
 
 /** Whether a process has ended. One whose parent has died first may stay in the table until init looks after it. */

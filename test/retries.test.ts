@@ -2,10 +2,18 @@ import test from 'ava'
 import {Retries} from '../dist/retries.js'
 
 /** Retries in a time of their own, whose jitter is given: 0 is the shortest pause, 1 the longest. */
-function start(forMs: number, jitter: () => number): {retries: Retries; pass: (ms: number) => void} {
+function start(
+	forMs: number,
+	jitter: () => number
+): {retries: Retries; pass: (ms: number) => void} {
 	let nowMs = 1000
 	const retries = new Retries(forMs, () => nowMs, jitter)
-	return {retries, pass: ms => { nowMs += ms }}
+	return {
+		retries,
+		pass: ms => {
+			nowMs += ms
+		}
+	}
 }
 
 /** The pauses of a camera that fails at once whenever it is tried again, up to the end. */
@@ -24,7 +32,11 @@ test('pauses double up to five seconds, and vary by a quarter', t => {
 	t.deepEqual(pausesOf(60_000, () => 0).slice(0, 5), [375, 750, 1500, 3000, 3750])
 	t.deepEqual(pausesOf(60_000, () => 1).slice(0, 5), [625, 1250, 2500, 5000, 6250])
 	const values = [0, 1, 0.5]
-	t.deepEqual(pausesOf(60_000, () => values.shift() ?? 0.5).slice(0, 3), [375, 1250, 2000], 'each has a jitter of its own')
+	t.deepEqual(
+		pausesOf(60_000, () => values.shift() ?? 0.5).slice(0, 3),
+		[375, 1250, 2000],
+		'each has a jitter of its own'
+	)
 })
 
 test('retries end with the time for them, and the last one comes close to it', t => {
@@ -33,7 +45,10 @@ test('retries end with the time for them, and the last one comes close to it', t
 			const pauses = pausesOf(forMs, () => jitter)
 			const sum = pauses.reduce((before, pause) => before + pause, 0)
 			t.true(sum < forMs && sum > forMs - Math.min(500, forMs / 2), `${forMs}: ${pauses.join()}`)
-			t.true(pauses.every(pause => pause >= Math.min(250, forMs / 4)), `no tight loop: ${pauses.join()}`)
+			t.true(
+				pauses.every(pause => pause >= Math.min(250, forMs / 4)),
+				`no tight loop: ${pauses.join()}`
+			)
 		}
 	}
 })

@@ -39,7 +39,10 @@ export interface Script {
 }
 
 /** A request whose first worker follows the first of the attempts, and so on. */
-export async function script(attempts: Attempt[], facts: Partial<StreamRequest> = {}): Promise<Script> {
+export async function script(
+	attempts: Attempt[],
+	facts: Partial<StreamRequest> = {}
+): Promise<Script> {
 	const file = path.join(await mkdtemp(path.join(tmpdir(), 'sluice-')), 'notes')
 	const launch = JSON.stringify({file, attempts})
 	const source = parseCameraSource('rtsp://127.0.0.1:1/')
@@ -48,16 +51,26 @@ export async function script(attempts: Attempt[], facts: Partial<StreamRequest> 
 		request: {source, plain, variants: [], images: true, adaptive: [], key: launch, ...facts},
 		notes: () => {
 			if (!existsSync(file)) return []
-			return readFileSync(file, 'utf8').trim().split('\n').map(line => JSON.parse(line) as Line)
+			return readFileSync(file, 'utf8')
+				.trim()
+				.split('\n')
+				.map(line => JSON.parse(line) as Line)
 		},
 		go: async attempt => appendFile(`${file}.${attempt}`, 'x')
 	}
 }
 
 /** The script's request with better variants, the first of them the best; each takes one codec. */
-export function withVariants(plain: Script, variants: {template: string; script: Script; codec: string}[]): Script {
-	const choices = variants.map(({template, script: {request}, codec}, index) =>
-		({template, launch: request.plain.launch, rank: 200 - index, codecs: [codec]}))
+export function withVariants(
+	plain: Script,
+	variants: {template: string; script: Script; codec: string}[]
+): Script {
+	const choices = variants.map(({template, script: {request}, codec}, index) => ({
+		template,
+		launch: request.plain.launch,
+		rank: 200 - index,
+		codecs: [codec]
+	}))
 	return {...plain, request: {...plain.request, variants: choices}}
 }
 
@@ -87,7 +100,14 @@ export interface ScriptedStreams {
 }
 
 export function startStreams(t: ExecutionContext, limits: Limits = {}): ScriptedStreams {
-	const {share = false, lingerMs = 0, retryForMs = 20_000, openTimeoutMs = 30_000, maxPipelines = 8, onRetry} = limits
+	const {
+		share = false,
+		lingerMs = 0,
+		retryForMs = 20_000,
+		openTimeoutMs = 30_000,
+		maxPipelines = 8,
+		onRetry
+	} = limits
 	const lines: Line[] = []
 	const waiting = new Set<() => void>()
 	const write = (text: string) => {
@@ -97,28 +117,40 @@ export function startStreams(t: ExecutionContext, limits: Limits = {}): Scripted
 	const log = pino({level: 'debug'}, {write})
 	const pool = new WorkerPool({path: 'test/workers/scripted.mjs', maxPipelines, log})
 	const passedOver: string[] = []
-	const onVariantFailed = (template: string) => { passedOver.push(template) }
+	const onVariantFailed = (template: string) => {
+		passedOver.push(template)
+	}
 	// A script that waits for its test is as silent as a camera that is lost.
 	const frameTimeoutMs = 60_000
-	const context: PlaybackContext = {pool, codecs: new CameraMemory(), ranges: new CameraMemory(), onVariantFailed, openTimeoutMs, frameTimeoutMs}
+	const context: PlaybackContext = {
+		pool,
+		codecs: new CameraMemory(),
+		ranges: new CameraMemory(),
+		onVariantFailed,
+		openTimeoutMs,
+		frameTimeoutMs
+	}
 	const streams = new Streams({context, share, lingerMs, retryForMs, onRetry, log})
 	t.teardown(async () => {
 		await streams.close()
 		await pool.close()
 	})
 	const logged = (msg: string) => lines.filter(line => line['msg'] === msg)
-	const line = async (msg: string, number = 1) => new Promise<Line>((resolve, reject) => {
-		const timer = setTimeout(() => { reject(new Error(`no such line: ${msg}, ${number}`)) }, 60_000)
-		const check = () => {
-			const found = logged(msg)[number - 1]
-			if (!found) return
-			clearTimeout(timer)
-			waiting.delete(check)
-			resolve(found)
-		}
-		waiting.add(check)
-		check()
-	})
+	const line = async (msg: string, number = 1) =>
+		new Promise<Line>((resolve, reject) => {
+			const timer = setTimeout(() => {
+				reject(new Error(`no such line: ${msg}, ${number}`))
+			}, 60_000)
+			const check = () => {
+				const found = logged(msg)[number - 1]
+				if (!found) return
+				clearTimeout(timer)
+				waiting.delete(check)
+				resolve(found)
+			}
+			waiting.add(check)
+			check()
+		})
 	const attach = ({request}: Script, watcher: Subscriber) => streams.attach(request, watcher, log)
 	return {streams, pool, context, lines, logged, line, attach, passedOver}
 }
@@ -154,6 +186,9 @@ export class Watcher implements Subscriber {
 }
 
 export function nameOf({data}: Frame): string {
-	const {attempt, index} = JSON.parse(Buffer.from(data).toString()) as {attempt: number; index: number}
+	const {attempt, index} = JSON.parse(Buffer.from(data).toString()) as {
+		attempt: number
+		index: number
+	}
 	return `${attempt}.${index}`
 }

@@ -7,7 +7,9 @@ import {readCommand} from '../dist/config.js'
 import {createLog} from '../dist/log.js'
 import {Server} from '../dist/server.js'
 
-const [pipelineWorker, webrtcWorker] = process.argv.slice(2, 4).map(given => (given === '-' ? undefined : given))
+const [pipelineWorker, webrtcWorker] = process.argv
+	.slice(2, 4)
+	.map(given => (given === '-' ? undefined : given))
 const flags = ['--host', '127.0.0.1', '--port', '0', '--webrtc-port', '0', ...process.argv.slice(4)]
 const command = readCommand(flags, {})
 if (!('run' in command)) throw new Error('no configuration')

@@ -14,21 +14,30 @@ const small = ['--width', '640', '--height', '360']
 
 /** How many of these pictures the camera took in a second, by its own clock. */
 async function rateOf(frames: Buffer[]): Promise<number> {
-	const [first = NaN, last = NaN] = await Promise.all([frames[0], frames.at(-1)].map(async frame => clockOf(frame ?? Buffer.alloc(0))))
-	return (frames.length - 1) * 1000 / (last - first)
+	const [first = NaN, last = NaN] = await Promise.all(
+		[frames[0], frames.at(-1)].map(async frame => clockOf(frame ?? Buffer.alloc(0)))
+	)
+	return ((frames.length - 1) * 1000) / (last - first)
 }
 
 for (const codec of ['h264', 'h265', 'mjpeg']) {
-	test.serial(`a camera that sends ${codec} arrives as complete JPEG images, each once`, async t => {
-		const camera = await startCamera(t, [...small, '--fps', '25'])
-		const sluice = await startSluice(t)
-		const viewer = view(t, sluice.stream({rtsp_url: camera.url(`/${codec}`)}))
-		await viewer.received(101)
-		// How many a second, and how many of the camera's are lost, bench/scenarios/codecs.mjs measures.
-		t.is(new Set(viewer.frames.map(frame => frame.toString('latin1'))).size, viewer.frames.length, 'no frame comes twice')
-		for (const frame of viewer.frames) t.deepEqual(jpegSize(frame), {width: 640, height: 360})
-		t.deepEqual(viewer.texts, [])
-	})
+	test.serial(
+		`a camera that sends ${codec} arrives as complete JPEG images, each once`,
+		async t => {
+			const camera = await startCamera(t, [...small, '--fps', '25'])
+			const sluice = await startSluice(t)
+			const viewer = view(t, sluice.stream({rtsp_url: camera.url(`/${codec}`)}))
+			await viewer.received(101)
+			// How many a second, and how many of the camera's are lost, bench/scenarios/codecs.mjs measures.
+			t.is(
+				new Set(viewer.frames.map(frame => frame.toString('latin1'))).size,
+				viewer.frames.length,
+				'no frame comes twice'
+			)
+			for (const frame of viewer.frames) t.deepEqual(jpegSize(frame), {width: 640, height: 360})
+			t.deepEqual(viewer.texts, [])
+		}
+	)
 }
 
 test.serial('1280x720 passes whole', async t => {
@@ -48,16 +57,19 @@ test.serial('a camera whose sound comes first shows its picture', async t => {
 	t.deepEqual(jpegSize(viewer.frames[0]), {width: 640, height: 360})
 })
 
-test.serial('a camera that does not say its frame rate plays, and its rate can be bounded', async t => {
-	const camera = await startCamera(t, small)
-	const sluice = await startSluice(t)
-	const viewer = view(t, sluice.stream({rtsp_url: camera.url('/no-rate')}))
-	await viewer.received(30)
-	t.deepEqual(jpegSize(viewer.frames[0]), {width: 640, height: 360})
-	const slower = view(t, sluice.stream({rtsp_url: camera.url('/no-rate'), max_fps: '5'}))
-	await slower.received(15)
-	t.true(await rateOf(slower.frames.slice(5, 15)) < 7)
-})
+test.serial(
+	'a camera that does not say its frame rate plays, and its rate can be bounded',
+	async t => {
+		const camera = await startCamera(t, small)
+		const sluice = await startSluice(t)
+		const viewer = view(t, sluice.stream({rtsp_url: camera.url('/no-rate')}))
+		await viewer.received(30)
+		t.deepEqual(jpegSize(viewer.frames[0]), {width: 640, height: 360})
+		const slower = view(t, sluice.stream({rtsp_url: camera.url('/no-rate'), max_fps: '5'}))
+		await slower.received(15)
+		t.true((await rateOf(slower.frames.slice(5, 15))) < 7)
+	}
+)
 
 test.serial('a picture shows what the camera saw just now', async t => {
 	const camera = await startCamera(t, small)
@@ -65,11 +77,15 @@ test.serial('a picture shows what the camera saw just now', async t => {
 	const viewer = view(t, sluice.stream({rtsp_url: camera.url('/h264')}))
 	const monotonicMs = () => Number(process.hrtime.bigint() / 1_000_000n)
 	const arrivals: number[] = []
-	viewer.socket.on('message', () => { arrivals.push(monotonicMs()) })
+	viewer.socket.on('message', () => {
+		arrivals.push(monotonicMs())
+	})
 	await viewer.received(30)
 	const [seen, nowMs] = [viewer.frames.length, monotonicMs()]
 	await viewer.received(seen + 30)
-	const clocks = await Promise.all(viewer.frames.slice(0, seen + 30).map(async frame => clockOf(frame)))
+	const clocks = await Promise.all(
+		viewer.frames.slice(0, seen + 30).map(async frame => clockOf(frame))
+	)
 	for (const [index, clock = NaN] of clocks.entries()) {
 		t.true(clock <= (arrivals[index] ?? 0) % 2 ** 32, 'no picture is of the future')
 		t.true(index === 0 || clock > (clocks[index - 1] ?? NaN), 'each is newer than the one before')
@@ -99,9 +115,17 @@ test.serial('h265 whose packets are lost goes on without waiting for key frames'
 	const directory = await mkdtemp(path.join(tmpdir(), 'sluice-'))
 	const shipped = await readFile('pipelines/jpeg.gst', 'utf8')
 	// The source's own jitter buffer sees no loss, for TCP has none; behind the loss there is another one.
-	const lossy = shipped.replace('! queue leaky', '! identity drop-probability=0.02 ! rtpjitterbuffer latency=100 do-lost=true\n! queue leaky')
+	const lossy = shipped.replace(
+		'! queue leaky',
+		'! identity drop-probability=0.02 ! rtpjitterbuffer latency=100 do-lost=true\n! queue leaky'
+	)
 	t.not(lossy, shipped)
-	await Promise.all([['jpeg.gst', shipped], ['lossy.gst', lossy]].map(async ([name = '', text = '']) => writeFile(path.join(directory, name), text)))
+	await Promise.all(
+		[
+			['jpeg.gst', shipped],
+			['lossy.gst', lossy]
+		].map(async ([name = '', text = '']) => writeFile(path.join(directory, name), text))
+	)
 	const sluice = await startSluice(t, ['--pipelines', directory, '--open-timeout', '60'])
 	const viewer = view(t, sluice.stream({rtsp_url: camera.url('/h265'), pipeline: 'lossy'}))
 	// The first picture needs a key frame without a loss, of which there is one in two seconds.
@@ -116,23 +140,30 @@ test.serial('h265 whose packets are lost goes on without waiting for key frames'
 })
 
 for (const auth of ['basic', 'digest']) {
-	test.serial(`${auth} credentials: right ones play, wrong and missing ones are refused`, async t => {
-		// A password as cameras' owners choose them: none of its signs may need escaping.
-		const password = 'p@ss:w/rd#1%'
-		const camera = await startCamera(t, [...small, '--auth', auth, '--password', password])
-		const sluice = await startSluice(t)
-		for (const written of [password, encodeURIComponent(password)]) {
-			const right = view(t, sluice.stream({rtsp_url: camera.url('/secret', `demo:${written}`)}))
-			await right.received(5)
-			right.socket.close()
+	test.serial(
+		`${auth} credentials: right ones play, wrong and missing ones are refused`,
+		async t => {
+			// A password as cameras' owners choose them: none of its signs may need escaping.
+			const password = 'p@ss:w/rd#1%'
+			const camera = await startCamera(t, [...small, '--auth', auth, '--password', password])
+			const sluice = await startSluice(t)
+			for (const written of [password, encodeURIComponent(password)]) {
+				const right = view(t, sluice.stream({rtsp_url: camera.url('/secret', `demo:${written}`)}))
+				await right.received(5)
+				right.socket.close()
+			}
+			for (const credentials of ['demo:wrong', 'nobody:x', undefined]) {
+				const url = camera.url('/secret', credentials)
+				const {code, error} = await view(t, sluice.stream({rtsp_url: url})).closed
+				t.is(code, 4502)
+				t.deepEqual(error, {
+					error: `无法打开RTSP流: ${url}`,
+					code: 'camera_unauthorized',
+					detail: 'the camera answered Unauthorized (401)'
+				})
+			}
 		}
-		for (const credentials of ['demo:wrong', 'nobody:x', undefined]) {
-			const url = camera.url('/secret', credentials)
-			const {code, error} = await view(t, sluice.stream({rtsp_url: url})).closed
-			t.is(code, 4502)
-			t.deepEqual(error, {error: `无法打开RTSP流: ${url}`, code: 'camera_unauthorized', detail: 'the camera answered Unauthorized (401)'})
-		}
-	})
+	)
 }
 
 test.serial('parameters change the pipeline: size, rate, quality, transport', async t => {
@@ -156,14 +187,21 @@ test.serial('parameters change the pipeline: size, rate, quality, transport', as
 	const slow = view(t, sluice.stream({rtsp_url, max_fps: '5'}))
 	// The first frames of a busy machine come late and close together.
 	await slow.received(25)
-	t.true(await rateOf(slow.frames.slice(5, 25)) < 6)
+	t.true((await rateOf(slow.frames.slice(5, 25))) < 6)
 })
 
-for (const [scheme, transport] of [['rtspt', 'tcp'], ['rtspu', 'udp'], ['rtsph', 'HTTP']]) {
+for (const [scheme, transport] of [
+	['rtspt', 'tcp'],
+	['rtspu', 'udp'],
+	['rtsph', 'HTTP']
+]) {
 	test.serial(`${scheme ?? ''}:// plays over ${transport ?? ''}`, async t => {
 		const camera = await startCamera(t, small)
 		const sluice = await startSluice(t)
-		const viewer = view(t, sluice.stream({rtsp_url: camera.url('/h264').replace('rtsp', scheme ?? '')}))
+		const viewer = view(
+			t,
+			sluice.stream({rtsp_url: camera.url('/h264').replace('rtsp', scheme ?? '')})
+		)
 		await viewer.received(5)
 		t.deepEqual(jpegSize(viewer.frames[0]), {width: 640, height: 360})
 	})
@@ -177,7 +215,10 @@ test.serial('an edit of a template, and a new one, serve the next connection', a
 	const before = view(t, sluice.stream({rtsp_url: camera.url('/h264')}))
 	await before.received(5)
 	const text = await readFile(path.join(pipelines, 'jpeg.gst'), 'utf8')
-	await writeFile(path.join(pipelines, 'jpeg.gst'), text.replace('! videoconvert', '! videocrop right=320 ! videoconvert'))
+	await writeFile(
+		path.join(pipelines, 'jpeg.gst'),
+		text.replace('! videoconvert', '! videocrop right=320 ! videoconvert')
+	)
 	await writeFile(path.join(pipelines, 'tiny.gst'), text.replaceAll('=16384', '=160'))
 	const after = view(t, sluice.stream({rtsp_url: camera.url('/h264')}))
 	const tiny = view(t, sluice.stream({rtsp_url: camera.url('/h264'), pipeline: 'tiny'}))
@@ -196,8 +237,18 @@ test.serial('the template test needs no camera', async t => {
 })
 
 for (const [how, leave] of [
-	['closes', (socket: import('ws').WebSocket) => { socket.close() }],
-	['resets the connection', (socket: import('ws').WebSocket) => { (socket as unknown as {_socket: net.Socket})._socket.resetAndDestroy() }]
+	[
+		'closes',
+		(socket: import('ws').WebSocket) => {
+			socket.close()
+		}
+	],
+	[
+		'resets the connection',
+		(socket: import('ws').WebSocket) => {
+			;(socket as unknown as {_socket: net.Socket})._socket.resetAndDestroy()
+		}
+	]
 ] as const) {
 	test.serial(`a viewer that ${how} leaves no worker and no RTSP session`, async t => {
 		const camera = await startCamera(t, small)
@@ -236,39 +287,55 @@ test('a viewer whose pings are swallowed on the way still gets pictures, for lon
 	const viewer = view(t, sluice.stream({rtsp_url: camera.url('/h264')}), {autoPong: false})
 	// A ping without content is the heartbeat's, every four seconds. With the fourth a viewer who once did answer would be given up.
 	let beats = 0
-	viewer.socket.on('ping', (content: Buffer) => { if (content.length === 0) beats++ })
+	viewer.socket.on('ping', (content: Buffer) => {
+		if (content.length === 0) beats++
+	})
 	await until(() => beats >= 4, 60_000, 'four heartbeats')
 	await viewer.received(viewer.frames.length + 10)
 	t.is(viewer.socket.readyState, viewer.socket.OPEN)
 	t.false(sluice.lines.some(line => line['msg'] === 'viewer vanished'))
 })
 
-test.serial('what a viewer sends is ignored, along with the handshake and later; too much of it ends the viewer', async t => {
-	const camera = await startCamera(t, small)
-	const sluice = await startSluice(t)
-	const url = new URL(sluice.stream({rtsp_url: camera.url('/h264')}))
-	// A masked text frame "hi" in the same packet as the handshake.
-	const socket = net.connect(sluice.port, '127.0.0.1')
-	t.teardown(() => { socket.destroy() })
-	const message = Buffer.from([0x81, 0x82, 0, 0, 0, 0, 0x68, 0x69])
-	socket.write(Buffer.concat([Buffer.from(`GET ${url.pathname}${url.search} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n`), message]))
-	let bytes = 0
-	socket.on('data', chunk => { bytes += chunk.length })
-	await until(() => bytes > 200_000, 60_000, 'frames come after a message in the handshake')
+test.serial(
+	'what a viewer sends is ignored, along with the handshake and later; too much of it ends the viewer',
+	async t => {
+		const camera = await startCamera(t, small)
+		const sluice = await startSluice(t)
+		const url = new URL(sluice.stream({rtsp_url: camera.url('/h264')}))
+		// A masked text frame "hi" in the same packet as the handshake.
+		const socket = net.connect(sluice.port, '127.0.0.1')
+		t.teardown(() => {
+			socket.destroy()
+		})
+		const message = Buffer.from([0x81, 0x82, 0, 0, 0, 0, 0x68, 0x69])
+		socket.write(
+			Buffer.concat([
+				Buffer.from(
+					`GET ${url.pathname}${url.search} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n`
+				),
+				message
+			])
+		)
+		let bytes = 0
+		socket.on('data', chunk => {
+			bytes += chunk.length
+		})
+		await until(() => bytes > 200_000, 60_000, 'frames come after a message in the handshake')
 
-	const talker = view(t, url.href)
-	await talker.received(1)
-	for (let index = 0; index < 50; index++) talker.socket.send(Buffer.alloc(1000))
-	talker.socket.ping()
-	await talker.received(20)
-	for (let index = 0; index < 1000; index++) talker.socket.send('x')
-	t.is((await talker.closed).code, 1006)
+		const talker = view(t, url.href)
+		await talker.received(1)
+		for (let index = 0; index < 50; index++) talker.socket.send(Buffer.alloc(1000))
+		talker.socket.ping()
+		await talker.received(20)
+		for (let index = 0; index < 1000; index++) talker.socket.send('x')
+		t.is((await talker.closed).code, 1006)
 
-	const shouter = view(t, url.href)
-	await shouter.received(1)
-	shouter.socket.send(Buffer.alloc(100_000))
-	t.is((await shouter.closed).code, 1009)
-})
+		const shouter = view(t, url.href)
+		await shouter.received(1)
+		shouter.socket.send(Buffer.alloc(100_000))
+		t.is((await shouter.closed).code, 1009)
+	}
+)
 
 test.serial('no URL can add an element to the pipeline', async t => {
 	const camera = await startCamera(t, small)

@@ -11,14 +11,25 @@ export interface TestViewer {
 	/** Resolves when `count` frames have come in all; rejects when the connection closes first, or nothing comes for `timeoutMs`. */
 	received: (count: number, timeoutMs?: number) => Promise<void>
 	/** Resolves with the close code, its reason, and the error message that came before it, if any. */
-	closed: Promise<{code: number; reason: string; error: Record<string, string> | undefined; afterMs: number}>
+	closed: Promise<{
+		code: number
+		reason: string
+		error: Record<string, string> | undefined
+		afterMs: number
+	}>
 }
 
 /** Opens a WebSocket as a plain client does, and closes it with the test. `keep` bounds how many frames are kept; the rest is for `ws`. */
-export function view(t: ExecutionContext, url: string, {keep = 1000, ...options}: {keep?: number} & ClientOptions = {}): TestViewer {
+export function view(
+	t: ExecutionContext,
+	url: string,
+	{keep = 1000, ...options}: {keep?: number} & ClientOptions = {}
+): TestViewer {
 	const openedMs = performance.now()
 	const socket = new WebSocket(url, options)
-	t.teardown(() => { socket.terminate() })
+	t.teardown(() => {
+		socket.terminate()
+	})
 	const frames: Buffer[] = []
 	const texts: string[] = []
 	let count = 0
@@ -39,29 +50,40 @@ export function view(t: ExecutionContext, url: string, {keep = 1000, ...options}
 			})
 		})
 	})
-	const received = async (wanted: number, timeoutMs = 60_000) => new Promise<void>((resolve, reject) => {
-		const settle = (act: () => void) => {
-			clearTimeout(timer)
-			socket.off('message', check)
-			act()
-		}
-		const fail = (why: string) => {
-			settle(() => { reject(new Error(`${count} of ${wanted} frames: ${why}`)) })
-		}
-		const timer = setTimeout(() => { fail(`nothing for ${timeoutMs} ms`) }, timeoutMs)
-		const check = () => {
-			timer.refresh()
-			if (count >= wanted) settle(resolve)
-		}
-		socket.on('message', check)
-		check()
-		void closed.then(end => { fail(`closed: ${JSON.stringify(end)}`) })
-	})
+	const received = async (wanted: number, timeoutMs = 60_000) =>
+		new Promise<void>((resolve, reject) => {
+			const settle = (act: () => void) => {
+				clearTimeout(timer)
+				socket.off('message', check)
+				act()
+			}
+			const fail = (why: string) => {
+				settle(() => {
+					reject(new Error(`${count} of ${wanted} frames: ${why}`))
+				})
+			}
+			const timer = setTimeout(() => {
+				fail(`nothing for ${timeoutMs} ms`)
+			}, timeoutMs)
+			const check = () => {
+				timer.refresh()
+				if (count >= wanted) settle(resolve)
+			}
+			socket.on('message', check)
+			check()
+			void closed.then(end => {
+				fail(`closed: ${JSON.stringify(end)}`)
+			})
+		})
 	return {socket, frames, texts, received, closed}
 }
 
 /** Polls for what no event tells, a process that ended say. */
-export async function until(condition: () => boolean | Promise<boolean>, timeoutMs: number, what: string): Promise<void> {
+export async function until(
+	condition: () => boolean | Promise<boolean>,
+	timeoutMs: number,
+	what: string
+): Promise<void> {
 	const deadline = performance.now() + timeoutMs
 	while (!(await condition())) {
 		if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`)
@@ -74,10 +96,17 @@ export async function until(condition: () => boolean | Promise<boolean>, timeout
  * To count the children does not do: where one is left, it may be the last pipeline's, whose descriptors the server has closed already.
  */
 export async function onlySpare({http, pid}: Sluice, timeoutMs: number): Promise<void> {
-	await until(async () => {
-		if (childrenOf(pid).length !== 1) return false
-		// A connection that is kept would be one descriptor more.
-		const text = await (await fetch(`${http}/metrics`, {headers: {connection: 'close'}})).text()
-		return text.includes('sluice_workers{state="running"} 0\n') && text.includes('sluice_workers{state="spare"} 1\n')
-	}, timeoutMs, 'only the spare worker is left')
+	await until(
+		async () => {
+			if (childrenOf(pid).length !== 1) return false
+			// A connection that is kept would be one descriptor more.
+			const text = await (await fetch(`${http}/metrics`, {headers: {connection: 'close'}})).text()
+			return (
+				text.includes('sluice_workers{state="running"} 0\n') &&
+				text.includes('sluice_workers{state="spare"} 1\n')
+			)
+		},
+		timeoutMs,
+		'only the spare worker is left'
+	)
 }

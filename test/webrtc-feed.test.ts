@@ -2,7 +2,11 @@ import test from 'ava'
 import {type CodedFrame, Feed, Source} from '../dist/webrtc-feed.js'
 import {until} from './viewer.js'
 
-const frame = (timeMs: number, keyFrame = false, bytes = 10): CodedFrame => ({timeMs, keyFrame, data: Buffer.alloc(bytes)})
+const frame = (timeMs: number, keyFrame = false, bytes = 10): CodedFrame => ({
+	timeMs,
+	keyFrame,
+	data: Buffer.alloc(bytes)
+})
 
 interface Viewer {
 	feed: Feed
@@ -12,13 +16,19 @@ interface Viewer {
 }
 
 /** A viewer that writes down what it is sent; its transport takes what `takes` says. */
-function viewer({takes = () => true, nowMs = 0}: {takes?: (data: Buffer) => boolean; nowMs?: number} = {}): Viewer {
+function viewer({
+	takes = () => true,
+	nowMs = 0
+}: {takes?: (data: Buffer) => boolean; nowMs?: number} = {}): Viewer {
 	const sent: Viewer['sent'] = []
 	const clock = {nowMs}
-	const feed = new Feed((data, timestampMs) => {
-		sent.push({bytes: data.byteLength, timestampMs})
-		return takes(data)
-	}, () => clock.nowMs)
+	const feed = new Feed(
+		(data, timestampMs) => {
+			sent.push({bytes: data.byteLength, timestampMs})
+			return takes(data)
+		},
+		() => clock.nowMs
+	)
 	return {sent, clock, feed}
 }
 
@@ -29,7 +39,10 @@ test('live frames leave at once, from the first key frame on, at the time at whi
 	source.add(frame(0))
 	source.add(frame(33, true))
 	source.add(frame(66))
-	t.deepEqual(sent.map(({timestampMs}) => timestampMs), [33, 66])
+	t.deepEqual(
+		sent.map(({timestampMs}) => timestampMs),
+		[33, 66]
+	)
 	t.is(feed.counters.sent, 2)
 })
 
@@ -50,7 +63,10 @@ test('a late viewer gets the pictures since the last key frame first, a millisec
 	const {feed, sent} = viewer()
 	source.attach(feed)
 	source.add(frame(1100))
-	t.deepEqual(sent.map(({timestampMs}) => timestampMs), [1063, 1064, 1065, 1066, 1100])
+	t.deepEqual(
+		sent.map(({timestampMs}) => timestampMs),
+		[1063, 1064, 1065, 1066, 1100]
+	)
 })
 
 test('a replay is paced, live frames wait behind it, and a key frame takes the place of all that waits', async t => {
@@ -99,7 +115,10 @@ test('whoever asks for a key frame gets the kept pictures again, not more often 
 	clock.nowMs += 1
 	t.true(feed.refresh(source.kept))
 	t.false(feed.refresh(source.kept))
-	t.deepEqual(sent.map(({timestampMs}) => timestampMs), [32, 33, 34, 35])
+	t.deepEqual(
+		sent.map(({timestampMs}) => timestampMs),
+		[32, 33, 34, 35]
+	)
 	// The camera has been lost: what is kept would look live.
 	clock.nowMs += 1400
 	t.false(feed.refresh(source.kept))

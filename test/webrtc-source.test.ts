@@ -7,7 +7,12 @@ function accessUnit(...units: string[]): Uint8Array {
 	return Buffer.concat(units.flatMap(unit => [Buffer.from([0, 0, 0, 1]), Buffer.from(unit, 'hex')]))
 }
 
-const key = accessUnit('091000', '674d401eeca05017fcb80b5060606a50000003001000000303c8f162d960', '68ce3c80', '658884003682180020000803')
+const key = accessUnit(
+	'091000',
+	'674d401eeca05017fcb80b5060606a50000003001000000303c8f162d960',
+	'68ce3c80',
+	'658884003682180020000803'
+)
 const slice = accessUnit('093000', '419a20228d041fffffc42fc3')
 const bSlice = accessUnit('095000', '019e624055157a04199f2c31')
 
@@ -22,16 +27,37 @@ function start(taken: () => boolean = () => true) {
 			return ok
 		},
 		requestKeyFrame: () => undefined,
-		onDropped: frames => { seen.dropped += frames },
+		onDropped: frames => {
+			seen.dropped += frames
+		},
 		onUnused: () => undefined
 	})
 	source.hold()
-	source.onBFrames.add(() => { seen.bFrames++ })
+	source.onBFrames.add(() => {
+		seen.bFrames++
+	})
 	let sequence = 0
-	const caps = () => ({'name': 'video/x-h264', 'stream-format': 'byte-stream'})
+	const caps = () => ({name: 'video/x-h264', 'stream-format': 'byte-stream'})
 	let current = caps()
-	const offer = (data: Uint8Array, keyFrame = false) => { source.offer({sequence: sequence++, timeMs: 0, keyFrame, data, caps: current, init: undefined, pale: false} satisfies Frame) }
-	return {source, seen, offer, nextPipeline: () => { current = caps() }}
+	const offer = (data: Uint8Array, keyFrame = false) => {
+		source.offer({
+			sequence: sequence++,
+			timeMs: 0,
+			keyFrame,
+			data,
+			caps: current,
+			init: undefined,
+			pale: false
+		} satisfies Frame)
+	}
+	return {
+		source,
+		seen,
+		offer,
+		nextPipeline: () => {
+			current = caps()
+		}
+	}
 }
 
 test('a camera that comes back with B-frames is noticed, however long it was watched without', async t => {

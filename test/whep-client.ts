@@ -12,16 +12,31 @@ import readline from 'node:readline'
 import ndc from 'node-datachannel'
 
 const [url = '', ...flags] = process.argv.slice(2)
-const lossPercent = Number(flags[flags.indexOf('--loss') + 1] ?? 0) * (flags.includes('--loss') ? 1 : 0)
+const lossPercent =
+	Number(flags[flags.indexOf('--loss') + 1] ?? 0) * (flags.includes('--loss') ? 1 : 0)
 const nacks = !flags.includes('--no-nack')
 const startedMs = performance.now()
 
 function say(event: string, facts: object = {}): void {
-	process.stdout.write(`${JSON.stringify({event, atMs: Math.round(performance.now() - startedMs), ...facts})}\n`)
+	process.stdout.write(
+		`${JSON.stringify({event, atMs: Math.round(performance.now() - startedMs), ...facts})}\n`
+	)
 }
 
 /** What was received, by RTP's own numbers. */
-const seen = {packets: 0, frames: 0, keyFrames: 0, missing: new Map<number, number>(), healed: 0, relayed: 0, lost: 0, longestGapMs: 0, payloadTypes: new Set<number>(), backwards: 0, begun: false}
+const seen = {
+	packets: 0,
+	frames: 0,
+	keyFrames: 0,
+	missing: new Map<number, number>(),
+	healed: 0,
+	relayed: 0,
+	lost: 0,
+	longestGapMs: 0,
+	payloadTypes: new Set<number>(),
+	backwards: 0,
+	begun: false
+}
 let highest: number | undefined
 let lastTimestamp: number | undefined
 let lastKeyTimestamp: number | undefined
@@ -37,7 +52,7 @@ const receiving = new ndc.RtcpReceivingSession()
 track.setMediaHandler(receiving)
 
 function onPacket(packet: Buffer): void {
-	const type = (packet[1] ?? 0) & 0x7F
+	const type = (packet[1] ?? 0) & 0x7f
 	// RTCP, [RFC 5761 4].
 	if ((packet[1] ?? 0) >= 192 && (packet[1] ?? 0) <= 223) return
 	const sequence = packet.readUInt16BE(2)
@@ -45,7 +60,7 @@ function onPacket(packet: Buffer): void {
 	lastSsrc = packet.readUInt32BE(8)
 	const extension = (packet[0] ?? 0) & 0x10 ? 4 + 4 * packet.readUInt16BE(14) : 0
 	const payload = packet.subarray(12 + extension)
-	const nalType = (payload[0] ?? 0) & 0x1F
+	const nalType = (payload[0] ?? 0) & 0x1f
 	seen.packets++
 	// Delimiters and SEI may stand before anything.
 	if (!seen.begun && nalType !== 9 && nalType !== 6) {
@@ -55,16 +70,19 @@ function onPacket(packet: Buffer): void {
 	seen.payloadTypes.add(type)
 	const ahead = highest === undefined ? 1 : (sequence - highest + 65_536) % 65_536
 	if (ahead < 32_768) {
-		if (highest !== undefined) for (let step = 1; step < ahead; step++) seen.missing.set((highest + step) % 65_536, performance.now())
+		if (highest !== undefined)
+			for (let step = 1; step < ahead; step++)
+				seen.missing.set((highest + step) % 65_536, performance.now())
 		highest = sequence
 	} else if (seen.missing.delete(sequence)) seen.healed++
-	const idr = nalType === 5 || (nalType === 28 && ((payload[1] ?? 0) & 0x9F) === 0x85)
+	const idr = nalType === 5 || (nalType === 28 && ((payload[1] ?? 0) & 0x9f) === 0x85)
 	if (idr && timestamp !== lastKeyTimestamp) {
 		lastKeyTimestamp = timestamp
 		seen.keyFrames++
 	}
 	if (timestamp === lastTimestamp || ahead >= 32_768) return
-	if (lastTimestamp !== undefined && (timestamp - lastTimestamp + 2 ** 32) % 2 ** 32 > 2 ** 31) seen.backwards++
+	if (lastTimestamp !== undefined && (timestamp - lastTimestamp + 2 ** 32) % 2 ** 32 > 2 ** 31)
+		seen.backwards++
 	lastTimestamp = timestamp
 	seen.frames++
 	const now = performance.now()
@@ -102,12 +120,14 @@ async function flood(): Promise<void> {
 		packet.writeUInt32BE(lastSsrc, 8)
 		for (let pair = 0; pair < pairs; pair++) {
 			packet.writeUInt16BE(((highest ?? 0) - 17 * (pair + 1) + 65_536) % 65_536, 12 + 4 * pair)
-			packet.writeUInt16BE(0xFFFF, 14 + 4 * pair)
+			packet.writeUInt16BE(0xffff, 14 + 4 * pair)
 		}
 		if (!track.isOpen()) break
 		track.sendMessageBinary(packet)
 		asked++
-		await new Promise(resolve => { setTimeout(resolve, 10) })
+		await new Promise(resolve => {
+			setTimeout(resolve, 10)
+		})
 	}
 	say('flooded', {asked, relayed: seen.relayed - before})
 }
@@ -124,7 +144,7 @@ async function relay(serverPort: number): Promise<Socket> {
 		}
 		seen.relayed++
 		// Media only: a lost handshake is another test's affair.
-		const media = ((packet[0] ?? 0) & 0xC0) === 0x80
+		const media = ((packet[0] ?? 0) & 0xc0) === 0x80
 		if (media && seen.packets > 0 && Math.random() * 100 < lossPercent) seen.lost++
 		else if (viewerPort > 0) socket.send(packet, viewerPort, '127.0.0.1')
 	})
@@ -134,13 +154,25 @@ async function relay(serverPort: number): Promise<Socket> {
 }
 
 async function main(): Promise<void> {
-	const gathered = new Promise<void>(resolve => { connection.onGatheringStateChange(state => { if (state === 'complete') resolve() }) })
-	connection.onStateChange(state => { say('state', {state}) })
-	track.onOpen(() => { say('connected') })
+	const gathered = new Promise<void>(resolve => {
+		connection.onGatheringStateChange(state => {
+			if (state === 'complete') resolve()
+		})
+	})
+	connection.onStateChange(state => {
+		say('state', {state})
+	})
+	track.onOpen(() => {
+		say('connected')
+	})
 	track.onMessage(onPacket)
 	connection.setLocalDescription('offer')
 	await gathered
-	const response = await fetch(url, {method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: connection.localDescription()?.sdp ?? ''})
+	const response = await fetch(url, {
+		method: 'POST',
+		headers: {'Content-Type': 'application/sdp'},
+		body: connection.localDescription()?.sdp ?? ''
+	})
 	const sdp = await response.text()
 	say('answer', {status: response.status, headers: Object.fromEntries(response.headers), sdp})
 	if (response.status !== 201) {
@@ -149,16 +181,22 @@ async function main(): Promise<void> {
 	}
 	const serverPort = Number(/a=candidate:.* (\d+) typ host/.exec(sdp)?.[1])
 	const socket = await relay(serverPort)
-	connection.setRemoteDescription(sdp.replaceAll(` ${serverPort} typ host`, ` ${socket.address().port} typ host`), 'answer')
+	connection.setRemoteDescription(
+		sdp.replaceAll(` ${serverPort} typ host`, ` ${socket.address().port} typ host`),
+		'answer'
+	)
 	setInterval(askAgain, 30)
 	readline.createInterface({input: process.stdin}).on('line', line => {
 		if (line === 'pli') say('pli', {sent: track.requestKeyframe()})
-		else if (line === 'stats') say('stats', {...seen, missing: seen.missing.size, payloadTypes: [...seen.payloadTypes]})
+		else if (line === 'stats')
+			say('stats', {...seen, missing: seen.missing.size, payloadTypes: [...seen.payloadTypes]})
 		else if (line === 'flood') void flood()
 		else if (line === 'reset') seen.longestGapMs = 0
 		else if (line === 'delete') {
 			const location = response.headers.get('location') ?? ''
-			void fetch(location, {method: 'DELETE'}).then(({status}) => { say('deleted', {status}) })
+			void fetch(location, {method: 'DELETE'}).then(({status}) => {
+				say('deleted', {status})
+			})
 		} else leave()
 	})
 }

@@ -10,7 +10,12 @@ import {startCamera, startSluice} from './processes.js'
 declare global {
 	interface Window {
 		/** Of the page that these tests are about. */
-		whep: {pictures: number; width: number; sessions: string[]; connection: RTCPeerConnection | undefined}
+		whep: {
+			pictures: number
+			width: number
+			sessions: string[]
+			connection: RTCPeerConnection | undefined
+		}
 	}
 }
 
@@ -40,9 +45,15 @@ async function watch(url: string): Promise<number> {
 		window.whep.connection = connection
 		connection.addTransceiver('audio', {direction: 'recvonly'})
 		connection.addTransceiver('video', {direction: 'recvonly'})
-		connection.ontrack = ({track}) => { if (track.kind === 'video') video.srcObject = new MediaStream([track]) }
+		connection.ontrack = ({track}) => {
+			if (track.kind === 'video') video.srcObject = new MediaStream([track])
+		}
 		await connection.setLocalDescription()
-		const response = await fetch(url, {method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: connection.localDescription?.sdp ?? ''})
+		const response = await fetch(url, {
+			method: 'POST',
+			headers: {'Content-Type': 'application/sdp'},
+			body: connection.localDescription?.sdp ?? ''
+		})
 		const body = await response.text()
 		if (response.status !== 201) return response.status
 		window.whep.sessions.push(response.headers.get('Location') ?? '')
@@ -71,12 +82,17 @@ async function newPage(t: ExecutionContext, origin: string): Promise<Page> {
 	return page
 }
 
-const picturesAre = async (page: Page, least: number) => page.waitForFunction(count => window.whep.pictures >= count, least)
+const picturesAre = async (page: Page, least: number) =>
+	page.waitForFunction(count => window.whep.pictures >= count, least)
 const small = ['--width', '640', '--height', '360', '--fps', '25', '--key-interval', '10']
 
 test.serial('Chromium plays a camera, and a late viewer too; no frame is lost', async t => {
 	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t, ['--share'])])
-	const other = http.createServer((_request, response) => response.setHeader('Content-Type', 'text/html').end('<!doctype html><title>A page</title>')).listen(0, '127.0.0.1')
+	const other = http
+		.createServer((_request, response) =>
+			response.setHeader('Content-Type', 'text/html').end('<!doctype html><title>A page</title>')
+		)
+		.listen(0, '127.0.0.1')
 	await once(other, 'listening')
 	t.teardown(() => other.close())
 	const url = `${sluice.http}/whep?${new URLSearchParams({rtsp_url: camera.url('/h264')}).toString()}`
@@ -86,11 +102,19 @@ test.serial('Chromium plays a camera, and a late viewer too; no frame is lost', 
 		t.is(await page.evaluate(watch, url), 201)
 		await picturesAre(page, 40)
 		// When the first came bench/scenarios/webrtc-page.mjs measures.
-		const {width, sessions} = await page.evaluate(() => ({width: window.whep.width, sessions: window.whep.sessions}))
+		const {width, sessions} = await page.evaluate(() => ({
+			width: window.whep.width,
+			sessions: window.whep.sessions
+		}))
 		t.is(width, 640, viewer)
 		t.is(sessions.length, 1)
 		const lost = await page.evaluate(async () => {
-			const reports = [...((await window.whep.connection?.getStats()) as unknown as Map<string, {type: string; kind?: string; packetsLost?: number}> | undefined)?.values() ?? []]
+			const reports = [
+				...((
+					(await window.whep.connection?.getStats()) as unknown as
+						Map<string, {type: string; kind?: string; packetsLost?: number}> | undefined
+				)?.values() ?? [])
+			]
 			return reports.find(({type, kind}) => type === 'inbound-rtp' && kind === 'video')?.packetsLost
 		})
 		t.is(lost, 0)
@@ -100,20 +124,29 @@ test.serial('Chromium plays a camera, and a late viewer too; no frame is lost', 
 test.serial('Chromium goes on after the WebRTC worker was killed', async t => {
 	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t, ['--share'])])
 	const page = await newPage(t, sluice.http)
-	await page.evaluate(watch, `${sluice.http}/whep?${new URLSearchParams({rtsp_url: camera.url('/h264')}).toString()}`)
+	await page.evaluate(
+		watch,
+		`${sluice.http}/whep?${new URLSearchParams({rtsp_url: camera.url('/h264')}).toString()}`
+	)
 	await picturesAre(page, 10)
 	const {worker} = await sluice.line(line => line['msg'] === 'WebRTC listens')
 	process.kill(Number(worker), 'SIGKILL')
 	await sluice.line(line => line['msg'] === 'WebRTC worker failed')
 	await page.waitForFunction(() => window.whep.sessions.length === 2)
-	await picturesAre(page, await page.evaluate(() => window.whep.pictures) + 25)
+	await picturesAre(page, (await page.evaluate(() => window.whep.pictures)) + 25)
 	t.is((await page.evaluate(() => window.whep.sessions)).length, 2)
 })
 
 test.serial('Chromium plays a camera with B-frames, transcoded', async t => {
 	const [camera, sluice] = await Promise.all([startCamera(t, small), startSluice(t)])
 	const page = await newPage(t, sluice.http)
-	t.is(await page.evaluate(watch, `${sluice.http}/whep?${new URLSearchParams({rtsp_url: camera.url('/b-frames')}).toString()}`), 201)
+	t.is(
+		await page.evaluate(
+			watch,
+			`${sluice.http}/whep?${new URLSearchParams({rtsp_url: camera.url('/b-frames')}).toString()}`
+		),
+		201
+	)
 	await picturesAre(page, 40)
 	t.is(await page.evaluate(() => window.whep.width), 640)
 })

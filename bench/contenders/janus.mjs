@@ -9,7 +9,19 @@ const MOUNTPOINT = 1
 const START_TIMEOUT_MS = 20_000
 /** Everything that Debian's package has and a camera does not need. The SIP plugin alone would listen on every address. */
 const UNUSED = {
-	plugins: ['audiobridge', 'duktape', 'echotest', 'lua', 'nosip', 'recordplay', 'sip', 'textroom', 'videocall', 'videoroom', 'voicemail'],
+	plugins: [
+		'audiobridge',
+		'duktape',
+		'echotest',
+		'lua',
+		'nosip',
+		'recordplay',
+		'sip',
+		'textroom',
+		'videocall',
+		'videoroom',
+		'voicemail'
+	],
 	transports: ['mqtt', 'nanomsg', 'pfunix', 'rabbitmq', 'websockets'],
 	loggers: ['jsonlog']
 }
@@ -22,12 +34,19 @@ export const janus = {
 		const port = await freePort()
 		const folder = path.join(directory, `janus-${port}`)
 		await mkdir(folder)
-		for (const [name, text] of Object.entries(configuration(camera, host, port))) await writeFile(path.join(folder, `${name}.jcfg`), text)
+		for (const [name, text] of Object.entries(configuration(camera, host, port)))
+			await writeFile(path.join(folder, `${name}.jcfg`), text)
 		// It plays its camera from its start on, whether or not somebody watches.
-		const program = await camera.playing(() => startProgram('janus', ['--configs-folder', folder, '--disable-colors'], {within}))
+		const program = await camera.playing(() =>
+			startProgram('janus', ['--configs-folder', folder, '--disable-colors'], {within})
+		)
 		await listening(program)
 		const url = `http://${host}:${port}/janus`
-		return {pid: program.pid, webrtc: () => ({signalling: 'janus', url, mountpoint: MOUNTPOINT, page: `${url}/info`}), stop: program.stop}
+		return {
+			pid: program.pid,
+			webrtc: () => ({signalling: 'janus', url, mountpoint: MOUNTPOINT, page: `${url}/info`}),
+			stop: program.stop
+		}
 	}
 }
 
@@ -36,7 +55,10 @@ const configuration = (camera, host, port) => ({
 	janus: [
 		// Sessions of viewers that ask for no events would end after a minute.
 		'general: { debug_level = 4; session_timeout = 0 }',
-		...Object.entries(UNUSED).map(([kind, names]) => `${kind}: { disable = "${names.map(name => `libjanus_${name}.so`).join(',')}" }`)
+		...Object.entries(UNUSED).map(
+			([kind, names]) =>
+				`${kind}: { disable = "${names.map(name => `libjanus_${name}.so`).join(',')}" }`
+		)
 	].join('\n'),
 	'janus.transport.http': `general: { json = "compact"; base_path = "/janus"; http = true; port = ${port}; ip = "${host}"; https = false }\nadmin: { admin_http = false }`,
 	// The camera's RTP comes to it over UDP: it knows no other way.
@@ -47,7 +69,8 @@ const configuration = (camera, host, port) => ({
 async function listening(program) {
 	const deadline = performance.now() + START_TIMEOUT_MS
 	while (!program.text.some(line => line.includes('HTTP webserver started'))) {
-		if (program.ended() || performance.now() > deadline) throw new Error(`Janus does not listen: ${program.text.slice(-20).join('\n')}`)
+		if (program.ended() || performance.now() > deadline)
+			throw new Error(`Janus does not listen: ${program.text.slice(-20).join('\n')}`)
 		await pause(50)
 	}
 }

@@ -32,7 +32,8 @@ export const limit = {
 		const startMs = nowMs()
 		const program = startPipeline(launch)
 		await Promise.race([once(program.child.stdout, 'data'), program.exit])
-		if (program.ended()) throw new Error(`gst-launch-1.0 ended without a frame: ${program.text.join('\n')}`)
+		if (program.ended())
+			throw new Error(`gst-launch-1.0 ended without a frame: ${program.text.join('\n')}`)
 		const ms = nowMs() - startMs
 		program.child.stdout.resume()
 		await program.stop('SIGINT')
@@ -46,11 +47,20 @@ async function launchText(url, template, sink) {
 	const launch = fillTemplate(await readTemplate(`${root}/pipelines`, template), new Map())
 	const {levelsFor} = await import(`${root}/dist/levels.js`)
 	// The camera's range is the limited one; Sluice's server sets this when it has seen that.
-	const levels = levelsFor('limited').map(({property, value}) => `${property}=${value}`).join(' ')
-	const text = launch.replace('name=levels', levels).replace(/\bname=src\b/, `name=src location=${url}`).replace(/\bappsink\b[^!]*$/, sink)
-	if (!text.includes(url) || !text.endsWith(sink)) throw new Error(`The template ${template} has no element name=src or does not end in an appsink: ${launch}`)
+	const levels = levelsFor('limited')
+		.map(({property, value}) => `${property}=${value}`)
+		.join(' ')
+	const text = launch
+		.replace('name=levels', levels)
+		.replace(/\bname=src\b/, `name=src location=${url}`)
+		.replace(/\bappsink\b[^!]*$/, sink)
+	if (!text.includes(url) || !text.endsWith(sink))
+		throw new Error(
+			`The template ${template} has no element name=src or does not end in an appsink: ${launch}`
+		)
 	return text
 }
 
 /** Gst-launch joins its arguments with spaces again, so any split at white space gives the same pipeline. */
-const startPipeline = launch => startProgram('gst-launch-1.0', ['--quiet', ...launch.split(/\s+/)], {binary: true})
+const startPipeline = launch =>
+	startProgram('gst-launch-1.0', ['--quiet', ...launch.split(/\s+/)], {binary: true})

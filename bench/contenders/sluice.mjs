@@ -18,11 +18,26 @@ export const sluice = {
 	/** @type {Start} */
 	async start(directory, {flags = [], host = '127.0.0.1', within} = {}) {
 		const node = await ownNode(directory)
-		const program = startProgram(node, [`${root}/dist/main.js`, '--host', host, '--port', '0', ...flags], {json: 'stderr', within})
+		const program = startProgram(
+			node,
+			[`${root}/dist/main.js`, '--host', host, '--port', '0', ...flags],
+			{json: 'stderr', within}
+		)
 		const {port} = await program.line(({msg}) => msg === 'listening')
 		const http = `http://${host}:${port}`
-		const webrtc = camera => ({signalling: 'whep', url: `${http}/whep?rtsp_url=${encodeURIComponent(camera)}`, page: `${http}/`})
-		return {pid: program.pid, url: watchUrl(host, port), http, webrtc, stop: program.stop, log: program.line}
+		const webrtc = camera => ({
+			signalling: 'whep',
+			url: `${http}/whep?rtsp_url=${encodeURIComponent(camera)}`,
+			page: `${http}/`
+		})
+		return {
+			pid: program.pid,
+			url: watchUrl(host, port),
+			http,
+			webrtc,
+			stop: program.stop,
+			log: program.line
+		}
 	}
 }
 
@@ -32,7 +47,11 @@ export const sluice = {
  */
 async function ownNode(directory) {
 	const copy = path.join(directory, 'node')
-	await copyFile(process.execPath, copy, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE).catch(error => {
+	await copyFile(
+		process.execPath,
+		copy,
+		constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE
+	).catch(error => {
 		// An earlier start has made it.
 		if (error.code !== 'EEXIST') throw error
 	})

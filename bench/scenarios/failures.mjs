@@ -26,7 +26,8 @@ const MOST_BESIDE_WAIT = 1.5
 export const failures = {
 	id: 'failures',
 	title: 'How soon a failure is told',
-	about: 'Sluice. What a camera refuses, from the viewer\'s connecting to the error, beside the first picture of a camera that plays, of the same server and in turn with it. What is told when a wait ends, beside that wait; for a camera that freezes, from its last picture on. And the longest gap between the pictures of one camera while another one is killed, beside the longest one in as many pictures before.',
+	about:
+		"Sluice. What a camera refuses, from the viewer's connecting to the error, beside the first picture of a camera that plays, of the same server and in turn with it. What is told when a wait ends, beside that wait; for a camera that freezes, from its last picture on. And the longest gap between the pictures of one camera while another one is killed, beside the longest one in as many pictures before.",
 
 	/** @param {import('../serving.mjs').Run} run */
 	async measure(run) {
@@ -34,26 +35,56 @@ export const failures = {
 		const results = {}
 		const [sluice] = chosenOf(run, 'sluice')
 		if (!sluice) return {rounds, results}
-		const silent = net.createServer(socket => { socket.on('error', () => {}) }).listen(0, '127.0.0.1')
+		const silent = net
+			.createServer(socket => {
+				socket.on('error', () => {})
+			})
+			.listen(0, '127.0.0.1')
 		await once(silent, 'listening')
 		const silentUrl = `rtsp://127.0.0.1:${silent.address().port}/x`
 		// The answer waits for the first look at all templates, for which a server's first viewers would wait too.
-		const serve = async (flags, act) => withServer(sluice, run, {flags}, async server => {
-			await fetch(`${server.http}/pipelines`)
-			return act(server)
-		})
+		const serve = async (flags, act) =>
+			withServer(sluice, run, {flags}, async server => {
+				await fetch(`${server.http}/pipelines`)
+				return act(server)
+			})
 		try {
 			run.say('refusals')
-			results.refusals = await withCamera({}, camera => serve([], server => refusals(server, camera, rounds)))
+			results.refusals = await withCamera({}, camera =>
+				serve([], server => refusals(server, camera, rounds))
+			)
 			run.say('waits')
 			results.waits = {
-				silent: await serve(['--open-timeout', '30'], async server => await told(server.url(silentUrl), 'camera_timeout') / SILENT_SECONDS / 1000),
-				open: await serve(['--open-timeout', String(OPEN_SECONDS)], async server => await told(server.url(silentUrl), 'camera_timeout') / OPEN_SECONDS / 1000),
-				snapshot: await serve(['--open-timeout', '30'], async server => await late(`${server.http}/snapshot.jpg?${new URLSearchParams({rtsp_url: silentUrl, timeout_ms: String(SNAPSHOT_MS)})}`) / SNAPSHOT_MS),
-				frozen: await withCamera({}, camera => serve(['--retry-for', '0', '--frame-timeout', String(FRAME_SECONDS)], async server => await frozen(server, camera) / FRAME_SECONDS / 1000))
+				silent: await serve(
+					['--open-timeout', '30'],
+					async server =>
+						(await told(server.url(silentUrl), 'camera_timeout')) / SILENT_SECONDS / 1000
+				),
+				open: await serve(
+					['--open-timeout', String(OPEN_SECONDS)],
+					async server =>
+						(await told(server.url(silentUrl), 'camera_timeout')) / OPEN_SECONDS / 1000
+				),
+				snapshot: await serve(
+					['--open-timeout', '30'],
+					async server =>
+						(await late(
+							`${server.http}/snapshot.jpg?${new URLSearchParams({rtsp_url: silentUrl, timeout_ms: String(SNAPSHOT_MS)})}`
+						)) / SNAPSHOT_MS
+				),
+				frozen: await withCamera({}, camera =>
+					serve(
+						['--retry-for', '0', '--frame-timeout', String(FRAME_SECONDS)],
+						async server => (await frozen(server, camera)) / FRAME_SECONDS / 1000
+					)
+				)
 			}
 			run.say('a neighbour')
-			results.neighbour = await withCamera({}, steady => withCamera({}, doomed => serve(['--retry-for', '0'], server => neighbour(server, steady, doomed))))
+			results.neighbour = await withCamera({}, steady =>
+				withCamera({}, doomed =>
+					serve(['--retry-for', '0'], server => neighbour(server, steady, doomed))
+				)
+			)
 		} finally {
 			silent.close()
 		}
@@ -63,27 +94,67 @@ export const failures = {
 	tables({results: {refusals, waits, neighbour}}) {
 		if (!refusals) return []
 		return [
-			table(['the camera', 'told after, ms', 'of a first picture, as a multiple'], [
-				['plays: its first picture', range(spread(refusals.picture), 0), '1'],
-				...REFUSALS.map(({id, title}) => [title, range(spread(refusals[id]), 0), number(beside(refusals, id), 2)])
-			]),
-			table(['the wait', 'told after, as a multiple of it'], [
-				[`a camera says nothing: ${SILENT_SECONDS} s of GStreamer's`, number(waits.silent, 2)],
-				[`the same with \`--open-timeout ${OPEN_SECONDS}\``, number(waits.open, 2)],
-				[`a snapshot of it with \`timeout_ms=${SNAPSHOT_MS}\``, number(waits.snapshot, 2)],
-				[`a camera freezes, with \`--frame-timeout ${FRAME_SECONDS}\``, number(waits.frozen, 2)]
-			]),
-			table(['another camera', 'longest gap between two pictures, ms'], [['plays', number(neighbour.before)], ['is killed', number(neighbour.during)]])
+			table(
+				['the camera', 'told after, ms', 'of a first picture, as a multiple'],
+				[
+					['plays: its first picture', range(spread(refusals.picture), 0), '1'],
+					...REFUSALS.map(({id, title}) => [
+						title,
+						range(spread(refusals[id]), 0),
+						number(beside(refusals, id), 2)
+					])
+				]
+			),
+			table(
+				['the wait', 'told after, as a multiple of it'],
+				[
+					[`a camera says nothing: ${SILENT_SECONDS} s of GStreamer's`, number(waits.silent, 2)],
+					[`the same with \`--open-timeout ${OPEN_SECONDS}\``, number(waits.open, 2)],
+					[`a snapshot of it with \`timeout_ms=${SNAPSHOT_MS}\``, number(waits.snapshot, 2)],
+					[`a camera freezes, with \`--frame-timeout ${FRAME_SECONDS}\``, number(waits.frozen, 2)]
+				]
+			),
+			table(
+				['another camera', 'longest gap between two pictures, ms'],
+				[
+					['plays', number(neighbour.before)],
+					['is killed', number(neighbour.during)]
+				]
+			)
 		]
 	},
 
 	targets({results: {refusals, waits, neighbour}}) {
 		const all = waits && Object.values(waits)
 		return [
-			{title: 'failures: what a camera refuses, beside a first picture, the most', unit: '', atMost: MOST_BESIDE_PICTURE, value: refusals && Math.max(...REFUSALS.map(({id}) => beside(refusals, id))), digits: 2},
-			{title: 'failures: the end of a wait, beside the wait, the most', unit: '', atMost: MOST_BESIDE_WAIT, value: all && Math.max(...all), digits: 2},
-			{title: 'failures: the end of a wait, beside the wait, the least', unit: '', atLeast: 1, value: all && Math.min(...all), digits: 2},
-			{title: 'failures: longest gap while another camera is killed, beside before', unit: '', atMost: 3, value: neighbour && neighbour.during / neighbour.before, digits: 2}
+			{
+				title: 'failures: what a camera refuses, beside a first picture, the most',
+				unit: '',
+				atMost: MOST_BESIDE_PICTURE,
+				value: refusals && Math.max(...REFUSALS.map(({id}) => beside(refusals, id))),
+				digits: 2
+			},
+			{
+				title: 'failures: the end of a wait, beside the wait, the most',
+				unit: '',
+				atMost: MOST_BESIDE_WAIT,
+				value: all && Math.max(...all),
+				digits: 2
+			},
+			{
+				title: 'failures: the end of a wait, beside the wait, the least',
+				unit: '',
+				atLeast: 1,
+				value: all && Math.min(...all),
+				digits: 2
+			},
+			{
+				title: 'failures: longest gap while another camera is killed, beside before',
+				unit: '',
+				atMost: 3,
+				value: neighbour && neighbour.during / neighbour.before,
+				digits: 2
+			}
 		]
 	}
 }
@@ -95,7 +166,13 @@ async function refusals(server, camera, rounds) {
 	for (let round = 0; round < rounds; round++) {
 		await camera.idle()
 		seen.picture.push(await told(server.url(camera.url), undefined))
-		for (const {id, path, code} of REFUSALS) seen[id].push(await told(server.url(path === undefined ? 'rtsp://127.0.0.1:1/x' : new URL(path, camera.url).href), code))
+		for (const {id, path, code} of REFUSALS)
+			seen[id].push(
+				await told(
+					server.url(path === undefined ? 'rtsp://127.0.0.1:1/x' : new URL(path, camera.url).href),
+					code
+				)
+			)
 	}
 	return seen
 }
@@ -143,7 +220,9 @@ async function frozen(server, camera) {
 async function neighbour(server, steady, doomed) {
 	const viewer = new WebSocket(server.url(steady.url), {perMessageDeflate: false})
 	const arrivals = []
-	viewer.on('message', () => { arrivals.push(nowMs()) })
+	viewer.on('message', () => {
+		arrivals.push(nowMs())
+	})
 	const other = new WebSocket(server.url(doomed.url), {perMessageDeflate: false})
 	await once(other, 'message')
 	// Its start, and as long before as behind.
@@ -157,5 +236,8 @@ async function neighbour(server, steady, doomed) {
 		const times = arrivals.filter(atMs => atMs >= fromMs && atMs < toMs)
 		return Math.max(...times.slice(1).map((atMs, index) => atMs - times[index]))
 	}
-	return {before: longest(killedMs - NEIGHBOUR_MS, killedMs), during: longest(killedMs, killedMs + NEIGHBOUR_MS)}
+	return {
+		before: longest(killedMs - NEIGHBOUR_MS, killedMs),
+		during: longest(killedMs, killedMs + NEIGHBOUR_MS)
+	}
 }

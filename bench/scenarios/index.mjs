@@ -36,4 +36,21 @@ import {webrtcPage} from './webrtc-page.mjs'
 import {webrtc} from './webrtc.mjs'
 
 /** @type {Scenario[]} */
-export const scenarios = [one, slowViewer, stoppedViewer, shared, ownPipelines, lateViewer, snapshot, codecs, links, page, webrtc, webrtcPage, wall, failures, lifecycle, parsers]
+export const scenarios = [
+	one,
+	slowViewer,
+	stoppedViewer,
+	shared,
+	ownPipelines,
+	lateViewer,
+	snapshot,
+	codecs,
+	links,
+	page,
+	webrtc,
+	webrtcPage,
+	wall,
+	failures,
+	lifecycle,
+	parsers
+]

@@ -13,7 +13,8 @@ const pauseMs = () => 100 + Math.random() * 100
 export const lateViewer = {
 	id: 'late-viewer',
 	title: 'A late viewer of a stream that runs',
-	about: 'Sluice with `--share` and one viewer that watches all the time. Others come one after the other, at any moment between two frames: the time from connecting to the first whole picture, and how old that picture is.',
+	about:
+		'Sluice with `--share` and one viewer that watches all the time. Others come one after the other, at any moment between two frames: the time from connecting to the first whole picture, and how old that picture is.',
 
 	/** @param {import('../serving.mjs').Run} run */
 	async measure(run) {
@@ -21,32 +22,68 @@ export const lateViewer = {
 		const results = {}
 		for (const contender of chosenOf(run, 'sluice')) {
 			run.say(contender.title)
-			results[contender.id] = await withCamera({}, camera => withServer(contender, run, {flags: ['--share'], camera}, async server => {
-				const steady = await startViewers(server.url(camera.url), {directory: run.directory, keepers: 0})
-				const seen = []
-				for (let index = 0; index < count; index++) {
-					await pause(pauseMs())
-					seen.push(await firstPicture(server.url(camera.url)))
-				}
-				await steady.result()
-				const clocks = await clocksOf(seen.map(({image}) => image), run.directory)
-				return {title: contender.title, count, firstMs: seen.map(({ms}) => ms), ageMs: seen.flatMap(({arrivalMs}, index) => clocks[index] === null ? [] : latencyMs(arrivalMs, clocks[index]))}
-			}))
+			results[contender.id] = await withCamera({}, camera =>
+				withServer(contender, run, {flags: ['--share'], camera}, async server => {
+					const steady = await startViewers(server.url(camera.url), {
+						directory: run.directory,
+						keepers: 0
+					})
+					const seen = []
+					for (let index = 0; index < count; index++) {
+						await pause(pauseMs())
+						seen.push(await firstPicture(server.url(camera.url)))
+					}
+					await steady.result()
+					const clocks = await clocksOf(
+						seen.map(({image}) => image),
+						run.directory
+					)
+					return {
+						title: contender.title,
+						count,
+						firstMs: seen.map(({ms}) => ms),
+						ageMs: seen.flatMap(({arrivalMs}, index) =>
+							clocks[index] === null ? [] : latencyMs(arrivalMs, clocks[index])
+						)
+					}
+				})
+			)
 		}
 		return {results}
 	},
 
 	tables({results}) {
-		return [table(
-			['', 'late viewers', 'first picture, median, ms', 'p95, ms', 'most, ms', 'its age, median, ms', 'most, ms'],
-			Object.values(results).map(({title, count, firstMs, ageMs}) => [
-				title, String(count), ...[0.5, 0.95, 1].map(share => number(percentile(firstMs, share), 1)), ...[0.5, 1].map(share => number(percentile(ageMs, share), 1))
-			])
-		)]
+		return [
+			table(
+				[
+					'',
+					'late viewers',
+					'first picture, median, ms',
+					'p95, ms',
+					'most, ms',
+					'its age, median, ms',
+					'most, ms'
+				],
+				Object.values(results).map(({title, count, firstMs, ageMs}) => [
+					title,
+					String(count),
+					...[0.5, 0.95, 1].map(share => number(percentile(firstMs, share), 1)),
+					...[0.5, 1].map(share => number(percentile(ageMs, share), 1))
+				])
+			)
+		]
 	},
 
 	targets({results: {sluice}}) {
-		return [{title: 'late viewer of a shared stream: first picture, p95', unit: 'ms', atMost: 50, value: sluice && percentile(sluice.firstMs, 0.95), digits: 1}]
+		return [
+			{
+				title: 'late viewer of a shared stream: first picture, p95',
+				unit: 'ms',
+				atMost: 50,
+				value: sluice && percentile(sluice.firstMs, 0.95),
+				digits: 1
+			}
+		]
 	}
 }
 
@@ -55,7 +92,9 @@ async function firstPicture(url) {
 	const socket = new WebSocket(url, {perMessageDeflate: false})
 	return new Promise((resolve, reject) => {
 		socket.once('error', reject)
-		socket.once('close', code => { reject(new Error(`closed with ${code} before a picture`)) })
+		socket.once('close', code => {
+			reject(new Error(`closed with ${code} before a picture`))
+		})
 		socket.once('message', (image, isBinary) => {
 			const arrivalMs = nowMs()
 			socket.terminate()

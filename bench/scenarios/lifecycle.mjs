@@ -25,7 +25,12 @@ export const lifecycle = {
 				run.say(`${contender.title}, round ${round + 1}`)
 				const figures = {}
 				for (const act of [killed, left, stopped]) {
-					Object.assign(figures, await withCamera({width: 640, height: 360}, camera => withServer(contender, run, {camera}, async server => act(server, camera, run))))
+					Object.assign(
+						figures,
+						await withCamera({width: 640, height: 360}, camera =>
+							withServer(contender, run, {camera}, async server => act(server, camera, run))
+						)
+					)
 				}
 				rounds.push(figures)
 			}
@@ -36,27 +41,76 @@ export const lifecycle = {
 
 	tables({results}) {
 		const of = (rounds, name) => range(spread(rounds.map(round => round[name])), 2)
-		return [table(
-			['', 'seen again, of a cold start, ×', 'neighbour\'s longest gap, of that before, ×', 'pipeline ends, of 1 s', 'vanished viewer noticed, of 14 s', 'server stops, of 5 s'],
-			Object.values(results).map(({title, rounds}) => [title, of(rounds, 'seenAgain'), of(rounds, 'neighbourGap'), of(rounds, 'pipelineEnd'), of(rounds, 'vanished'), of(rounds, 'stop')])
-		)]
+		return [
+			table(
+				[
+					'',
+					'seen again, of a cold start, ×',
+					"neighbour's longest gap, of that before, ×",
+					'pipeline ends, of 1 s',
+					'vanished viewer noticed, of 14 s',
+					'server stops, of 5 s'
+				],
+				Object.values(results).map(({title, rounds}) => [
+					title,
+					of(rounds, 'seenAgain'),
+					of(rounds, 'neighbourGap'),
+					of(rounds, 'pipelineEnd'),
+					of(rounds, 'vanished'),
+					of(rounds, 'stop')
+				])
+			)
+		]
 	},
 
 	targets({results: {sluice}}) {
 		const median = name => sluice && spread(sluice.rounds.map(round => round[name])).median
 		return [
-			{title: 'killed worker: seen again after its pause, of a cold start\'s first frame', unit: '×', atMost: 2, value: median('seenAgain'), digits: 2},
-			{title: 'killed worker: its neighbour\'s longest gap, of that before', unit: '×', atMost: 2, value: median('neighbourGap'), digits: 2},
-			{title: 'viewer leaves: its pipeline ends, of 1 s', unit: '×', atMost: 1, value: median('pipelineEnd'), digits: 2},
-			{title: 'viewer vanishes: noticed, of 14 s of silence', unit: '×', atMost: 1.3, value: median('vanished'), digits: 2},
-			{title: 'SIGTERM: the server stops, of 5 s', unit: '×', atMost: 1, value: median('stop'), digits: 2}
+			{
+				title: "killed worker: seen again after its pause, of a cold start's first frame",
+				unit: '×',
+				atMost: 2,
+				value: median('seenAgain'),
+				digits: 2
+			},
+			{
+				title: "killed worker: its neighbour's longest gap, of that before",
+				unit: '×',
+				atMost: 2,
+				value: median('neighbourGap'),
+				digits: 2
+			},
+			{
+				title: 'viewer leaves: its pipeline ends, of 1 s',
+				unit: '×',
+				atMost: 1,
+				value: median('pipelineEnd'),
+				digits: 2
+			},
+			{
+				title: 'viewer vanishes: noticed, of 14 s of silence',
+				unit: '×',
+				atMost: 1.3,
+				value: median('vanished'),
+				digits: 2
+			},
+			{
+				title: 'SIGTERM: the server stops, of 5 s',
+				unit: '×',
+				atMost: 1,
+				value: median('stop'),
+				digits: 2
+			}
 		]
 	}
 }
 
 function longestGap(arrivals, fromMs, toMs) {
 	const within = arrivals.filter(ms => ms >= fromMs && ms < toMs)
-	return percentile(within.slice(1).map((ms, index) => ms - within[index]), 1)
+	return percentile(
+		within.slice(1).map((ms, index) => ms - within[index]),
+		1
+	)
 }
 
 async function killed(server, camera, {directory}) {
@@ -72,7 +126,11 @@ async function killed(server, camera, {directory}) {
 	const {pauseMs} = await server.log(({msg}) => msg === 'retrying')
 	await pause(STRETCH_MS)
 	const endMs = nowMs()
-	const [gone, steady] = await Promise.all([victim, neighbour].map(async viewer => (await viewer.result())[0].frames.map(({arrivalMs}) => arrivalMs)))
+	const [gone, steady] = await Promise.all(
+		[victim, neighbour].map(async viewer =>
+			(await viewer.result())[0].frames.map(({arrivalMs}) => arrivalMs)
+		)
+	)
 	// Frames of the old worker may still come right behind its end.
 	const gapMs = longestGap(gone, killedMs - 1000, endMs)
 	return {
@@ -88,7 +146,8 @@ async function left(server, camera, {directory}) {
 	const leftMs = nowMs()
 	await viewer.result()
 	while (processTree(server.pid).includes(worker)) {
-		if (nowMs() - leftMs > PATIENCE_MS) throw new Error(`The worker runs ${PATIENCE_MS / 1000} s after its viewer.`)
+		if (nowMs() - leftMs > PATIENCE_MS)
+			throw new Error(`The worker runs ${PATIENCE_MS / 1000} s after its viewer.`)
 		await pause(5)
 	}
 	return {pipelineEnd: (nowMs() - leftMs) / PROMISED.pipelineEndMs}

@@ -23,12 +23,13 @@ const USUAL_FRAME_BYTES = 200e3
 export const one = {
 	id: 'one',
 	title: 'One viewer',
-	about: 'One plain viewer (the npm package `ws`, the standard client) of one camera. Median (least – most) of interleaved rounds; every contender once in a round, each round beginning with another.',
+	about:
+		'One plain viewer (the npm package `ws`, the standard client) of one camera. Median (least – most) of interleaved rounds; every contender once in a round, each round beginning with another.',
 
 	/** @param {import('../serving.mjs').Run} run */
 	async measure(run) {
 		const {settings} = run
-		const chosen = chosenOf(run, 'limit', 'sluice', 'opencv', ...settings.quick ? [] : ['motion'])
+		const chosen = chosenOf(run, 'limit', 'sluice', 'opencv', ...(settings.quick ? [] : ['motion']))
 		const cameraDelayMs = []
 		const contenders = Object.fromEntries(chosen.map(({id, title}) => [id, {title, rounds: []}]))
 		await withCamera({}, async camera => {
@@ -37,11 +38,14 @@ export const one = {
 				for (let turn = 0; turn < chosen.length; turn++) {
 					const contender = chosen[(index + turn) % chosen.length]
 					run.say(`round ${index + 1} of ${settings.rounds}: ${contender.title}`)
-					contenders[contender.id].rounds.push(await measurements[contender.id](run, contender, camera))
+					contenders[contender.id].rounds.push(
+						await measurements[contender.id](run, contender, camera)
+					)
 				}
 			}
 		})
-		for (const contender of Object.values(contenders)) contender.summary = summaryOf(contender.rounds)
+		for (const contender of Object.values(contenders))
+			contender.summary = summaryOf(contender.rounds)
 		return {settings, cameraDelayMs, contenders}
 	},
 
@@ -52,15 +56,26 @@ export const one = {
 			{title: 'Sluice ÷ gst-launch-1.0', other: floor},
 			{title: 'Sluice ÷ OpenCV + FastAPI', other: opencv}
 		].filter(({other}) => sluice && other)
-		const rows = figures.filter(({id}) => shown.some(({summary}) => summary[id])).map(({id, title, unit, digits, compared = true}) => [
-			unit ? `${title}, ${unit}` : title,
-			...shown.map(({summary}) => range(summary[id], digits)),
-			...ratios.map(({other}) => range(compared ? ratio(id, sluice.rounds, other.rounds) : undefined, 2))
-		])
+		const rows = figures
+			.filter(({id}) => shown.some(({summary}) => summary[id]))
+			.map(({id, title, unit, digits, compared = true}) => [
+				unit ? `${title}, ${unit}` : title,
+				...shown.map(({summary}) => range(summary[id], digits)),
+				...ratios.map(({other}) =>
+					range(compared ? ratio(id, sluice.rounds, other.rounds) : undefined, 2)
+				)
+			])
 		return [
 			table(['', ...shown.map(({title}) => title), ...ratios.map(({title}) => title)], rows),
 			`Of every latency, ${range(spread(cameraDelayMs.map(({p50}) => p50)), 1)} ms are the camera's own (median; p95 ${range(spread(cameraDelayMs.map(({p95}) => p95)), 1)} ms): from its clock until a client has the picture's last RTP packet.`,
-			table(['memory by process', 'without viewers', 'with one viewer'], shown.map(({title, rounds}) => [title, processes(rounds.at(-1).memory.idle), processes(rounds.at(-1).memory.streaming)]))
+			table(
+				['memory by process', 'without viewers', 'with one viewer'],
+				shown.map(({title, rounds}) => [
+					title,
+					processes(rounds.at(-1).memory.idle),
+					processes(rounds.at(-1).memory.streaming)
+				])
+			)
 		]
 	},
 
@@ -68,11 +83,41 @@ export const one = {
 		const is = id => sluice?.summary[id]?.median
 		const overLimit = sluice && floor && is('firstFrame') - floor.summary.firstFrame.median
 		return [
-			{title: 'one viewer: latency, median', unit: 'ms', atMost: 20, value: is('latencyP50'), digits: 1},
-			{title: 'one viewer: latency, p95', unit: 'ms', atMost: 40, value: is('latencyP95'), digits: 1},
-			{title: 'one viewer: CPU of server and worker, of gst-launch-1.0\'s', unit: '×', atMost: 1.2, value: sluice && floor && ratio('cpu', sluice.rounds, floor.rounds)?.median, digits: 2},
-			{title: 'one viewer: first frame after gst-launch-1.0\'s', unit: 'ms', atMost: 150, value: overLimit, digits: 0},
-			{title: 'memory of the server process without viewers', unit: 'MB', atMost: 120, value: is('serverIdle'), digits: 0},
+			{
+				title: 'one viewer: latency, median',
+				unit: 'ms',
+				atMost: 20,
+				value: is('latencyP50'),
+				digits: 1
+			},
+			{
+				title: 'one viewer: latency, p95',
+				unit: 'ms',
+				atMost: 40,
+				value: is('latencyP95'),
+				digits: 1
+			},
+			{
+				title: "one viewer: CPU of server and worker, of gst-launch-1.0's",
+				unit: '×',
+				atMost: 1.2,
+				value: sluice && floor && ratio('cpu', sluice.rounds, floor.rounds)?.median,
+				digits: 2
+			},
+			{
+				title: "one viewer: first frame after gst-launch-1.0's",
+				unit: 'ms',
+				atMost: 150,
+				value: overLimit,
+				digits: 0
+			},
+			{
+				title: 'memory of the server process without viewers',
+				unit: 'MB',
+				atMost: 120,
+				value: is('serverIdle'),
+				digits: 0
+			},
 			{title: 'memory of each worker', unit: 'MB', atMost: 60, value: is('worker'), digits: 0}
 		]
 	}
@@ -94,7 +139,9 @@ async function measureLimit({settings}, _contender, camera) {
 
 async function measureServer(run, contender, camera) {
 	const {settings, directory} = run
-	const keepEvery = Math.ceil((settings.settleSeconds + settings.seconds) * camera.fps * USUAL_FRAME_BYTES / MAX_KEPT_BYTES)
+	const keepEvery = Math.ceil(
+		((settings.settleSeconds + settings.seconds) * camera.fps * USUAL_FRAME_BYTES) / MAX_KEPT_BYTES
+	)
 	return withServer(contender, run, {}, async server => {
 		const connect = async () => {
 			await camera.idle()
@@ -114,7 +161,12 @@ async function measureServer(run, contender, camera) {
 		const window = await measureWindow(server.pid, settings)
 		const streaming = memoryOf(server.pid)
 		const {frames, clocks} = await viewer.result()
-		return {firstFrameMs, window, memory: {idle, streaming}, sight: sightOf(frames, clocks, {...window, fps: camera.fps})}
+		return {
+			firstFrameMs,
+			window,
+			memory: {idle, streaming},
+			sight: sightOf(frames, clocks, {...window, fps: camera.fps})
+		}
 	})
 }
 
@@ -127,13 +179,29 @@ async function measureMotion(run, contender, camera) {
 		const window = await measureWindow(server.pid, settings)
 		const streaming = memoryOf(server.pid)
 		const [{frames, clocks}] = await viewers.result()
-		return {window, memory: {streaming}, sight: sightOf(frames, clocks, {...window, fps: camera.fps})}
+		return {
+			window,
+			memory: {streaming},
+			sight: sightOf(frames, clocks, {...window, fps: camera.fps})
+		}
 	})
 }
 
-const measurements = {limit: measureLimit, sluice: measureServer, opencv: measureServer, motion: measureMotion}
+const measurements = {
+	limit: measureLimit,
+	sluice: measureServer,
+	opencv: measureServer,
+	motion: measureMotion
+}
 
 /** In MB, PSS and the private part of it, of the last round. */
 function processes(memory) {
-	return memory?.map(({name, pssMb, privateMb}) => `${name} ${pssMb.toFixed(0)} MB (${privateMb.toFixed(0)} private)`).join('<br>') ?? NONE
+	return (
+		memory
+			?.map(
+				({name, pssMb, privateMb}) =>
+					`${name} ${pssMb.toFixed(0)} MB (${privateMb.toFixed(0)} private)`
+			)
+			.join('<br>') ?? NONE
+	)
 }

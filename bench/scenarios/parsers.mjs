@@ -23,31 +23,73 @@ const refused = act => {
 	}
 }
 /** Lists of ten aliases, each of the one before: as deep as `levels`, and of so many values if all were written out: 10 to the power of it. */
-const aliases = levels => Array.from({length: levels}, (_, level) => `x${level}: &x${level} [${level === 0 ? '1' : Array.from({length: 10}, () => `*x${level - 1}`).join(', ')}]`).join('\n')
+const aliases = levels =>
+	Array.from(
+		{length: levels},
+		(_, level) =>
+			`x${level}: &x${level} [${level === 0 ? '1' : Array.from({length: 10}, () => `*x${level - 1}`).join(', ')}]`
+	).join('\n')
 
 /** `make` makes the input of a size, and of four times that; `read` reads it. */
 const CASES = [
 	{title: 'isKeyFrame, zeros', size: 4e6, make: size => Buffer.alloc(size), read: isKeyFrame},
-	{title: 'withLengths, start codes', size: 4e6, make: size => Buffer.alloc(size, Buffer.from([0, 0, 1, 0x41])), read: withLengths},
+	{
+		title: 'withLengths, start codes',
+		size: 4e6,
+		make: size => Buffer.alloc(size, Buffer.from([0, 0, 1, 0x41])),
+		read: withLengths
+	},
 	{title: 'withLengths, zeros', size: 4e6, make: size => Buffer.alloc(size), read: withLengths},
 	{
-		title: 'BFrameFinder, slices', size: 3e6,
-		make: size => Buffer.concat([Buffer.from([0, 0, 1, 0x65, 0x88, 0x84]), Buffer.alloc(size, Buffer.from([0, 0, 1, 0x65, 0x10, 0xC0]))]),
-		read: unit => { new BFrameFinder('H264').add(unit) }
+		title: 'BFrameFinder, slices',
+		size: 3e6,
+		make: size =>
+			Buffer.concat([
+				Buffer.from([0, 0, 1, 0x65, 0x88, 0x84]),
+				Buffer.alloc(size, Buffer.from([0, 0, 1, 0x65, 0x10, 0xc0]))
+			]),
+		read: unit => {
+			new BFrameFinder('H264').add(unit)
+		}
 	},
-	...[',a=<', ',a="', ',a="\\', ',a={', ',a=[', ',a=(', ',', '"'].map(part => ({title: `parseCaps, \`${part}\``, size: 20_000, make: size => 'x' + part.repeat(size / part.length), read: parseCaps})),
-	{title: 'readOffer, line breaks', size: 16_000, make: size => '\n'.repeat(size) + 'x', read: text => { refused(() => readOffer(text)) }},
+	...[',a=<', ',a="', ',a="\\', ',a={', ',a=[', ',a=(', ',', '"'].map(part => ({
+		title: `parseCaps, \`${part}\``,
+		size: 20_000,
+		make: size => 'x' + part.repeat(size / part.length),
+		read: parseCaps
+	})),
 	{
-		title: 'readCommand, aliases of aliases in a file', size: 2,
+		title: 'readOffer, line breaks',
+		size: 16_000,
+		make: size => '\n'.repeat(size) + 'x',
+		read: text => {
+			refused(() => readOffer(text))
+		}
+	},
+	{
+		title: 'readCommand, aliases of aliases in a file',
+		size: 2,
 		make: (levels, directory) => {
 			const file = path.join(directory, `aliases-${levels}.yaml`)
 			writeFileSync(file, `${aliases(levels)}\nport: *x${levels - 1}\n`)
 			return file
 		},
-		read: file => { refused(() => readCommand(['--config', file], {})) }
+		read: file => {
+			refused(() => readCommand(['--config', file], {}))
+		}
 	},
-	...['_', '_pass', 'a.'].map(part => ({title: `withoutPassword, \`${part}\``, size: 50_000, make: size => `rtsp://cam/${part.repeat(size / part.length)}:x`, read: withoutPassword})),
-	{title: 'iceServersIn, `, <stun:`', size: 60_000, make: size => ', <stun:'.repeat(size / 8), read: iceServersIn}
+	...['_', '_pass', 'a.'].map(part => ({
+		title: `withoutPassword, \`${part}\``,
+		size: 50_000,
+		make: size => `rtsp://cam/${part.repeat(size / part.length)}:x`,
+		read: withoutPassword
+	})),
+	{
+		title: 'iceServersIn, `, <stun:`',
+		size: 60_000,
+		make: size => ', <stun:'.repeat(size / 8),
+		read: iceServersIn
+	}
 ]
 
 export const parsers = {
@@ -68,11 +110,34 @@ export const parsers = {
 	},
 
 	tables({results}) {
-		return [table(['function, input', 'size', 'CPU time, ms', `time for ${LONGER} times the size, as a multiple`], results.map(({title, size, ms, growth}) => [title, number(size), number(ms, 3), number(growth, 2)]))]
+		return [
+			table(
+				[
+					'function, input',
+					'size',
+					'CPU time, ms',
+					`time for ${LONGER} times the size, as a multiple`
+				],
+				results.map(({title, size, ms, growth}) => [
+					title,
+					number(size),
+					number(ms, 3),
+					number(growth, 2)
+				])
+			)
+		]
 	},
 
 	targets({results}) {
-		return [{title: `parsers: time for ${LONGER} times the size, the most of all, as a multiple`, unit: '', atMost: MOST_GROWTH, value: Math.max(...results.map(({growth}) => growth)), digits: 2}]
+		return [
+			{
+				title: `parsers: time for ${LONGER} times the size, the most of all, as a multiple`,
+				unit: '',
+				atMost: MOST_GROWTH,
+				value: Math.max(...results.map(({growth}) => growth)),
+				digits: 2
+			}
+		]
 	}
 }
 

@@ -20,49 +20,114 @@ export const slowViewer = {
 	async measure(run) {
 		const seconds = run.settings.quick ? 6 : 15
 		const results = {}
-		for (const contender of chosenOf(run, 'sluice', 'opencv', ...run.settings.quick ? [] : ['motion'])) {
+		for (const contender of chosenOf(
+			run,
+			'sluice',
+			'opencv',
+			...(run.settings.quick ? [] : ['motion'])
+		)) {
 			run.say(contender.title)
-			results[contender.id] = await withCamera({}, camera => withServer(contender, run, {flags: ['--share'], camera}, async server => {
-				const watched = server.url(camera.url)
-				const neighbours = await startViewers(watched, {directory: run.directory, count: NEIGHBOURS, keepEvery: 3})
-				const slow = await startViewers(watched, {directory: run.directory, bytesPerSecond: BYTES_PER_SECOND})
-				const window = {fromMs: nowMs()}
-				await pause(seconds * 1000)
-				window.toMs = nowMs()
-				const [seen] = await slow.result()
-				return {title: contender.title, ...figuresOf(seen, await neighbours.result(), window, camera.fps)}
-			}))
+			results[contender.id] = await withCamera({}, camera =>
+				withServer(contender, run, {flags: ['--share'], camera}, async server => {
+					const watched = server.url(camera.url)
+					const neighbours = await startViewers(watched, {
+						directory: run.directory,
+						count: NEIGHBOURS,
+						keepEvery: 3
+					})
+					const slow = await startViewers(watched, {
+						directory: run.directory,
+						bytesPerSecond: BYTES_PER_SECOND
+					})
+					const window = {fromMs: nowMs()}
+					await pause(seconds * 1000)
+					window.toMs = nowMs()
+					const [seen] = await slow.result()
+					return {
+						title: contender.title,
+						...figuresOf(seen, await neighbours.result(), window, camera.fps)
+					}
+				})
+			)
 		}
 		return {seconds, results}
 	},
 
 	tables({seconds, results}) {
-		return [table(
-			['', 'age, median, s', 'age, most, s', `age after ${seconds} s, s`, 'change of the median, first half to second, s', 'frames a second', 'neighbours: frames a second, least', 'neighbours: latency, median / p95, ms'],
-			Object.values(results).map(({title, age, slowFps, neighbours}) => [
-				title, number(age.p50 / 1000, 2), number(age.max / 1000, 2), number(age.last / 1000, 2), number((age.secondHalf - age.firstHalf) / 1000, 2),
-				number(slowFps, 1), number(neighbours.leastFps, 1), neighbours.latencyMs.p50 === undefined ? NONE : `${number(neighbours.latencyMs.p50, 0)} / ${number(neighbours.latencyMs.p95, 0)}`
-			])
-		)]
+		return [
+			table(
+				[
+					'',
+					'age, median, s',
+					'age, most, s',
+					`age after ${seconds} s, s`,
+					'change of the median, first half to second, s',
+					'frames a second',
+					'neighbours: frames a second, least',
+					'neighbours: latency, median / p95, ms'
+				],
+				Object.values(results).map(({title, age, slowFps, neighbours}) => [
+					title,
+					number(age.p50 / 1000, 2),
+					number(age.max / 1000, 2),
+					number(age.last / 1000, 2),
+					number((age.secondHalf - age.firstHalf) / 1000, 2),
+					number(slowFps, 1),
+					number(neighbours.leastFps, 1),
+					neighbours.latencyMs.p50 === undefined
+						? NONE
+						: `${number(neighbours.latencyMs.p50, 0)} / ${number(neighbours.latencyMs.p95, 0)}`
+				])
+			)
+		]
 	},
 
 	targets({results: {sluice, opencv}}) {
 		return [
-			{title: 'slow viewer: age of a picture, median', unit: 's', atMost: 0.4, value: sluice && sluice.age.p50 / 1000, digits: 2},
-			{title: 'slow viewer: growth of the median age, first half to second', unit: 's', atMost: 0.1, value: sluice && (sluice.age.secondHalf - sluice.age.firstHalf) / 1000, digits: 2},
-			{title: 'slow viewer: age of the last picture, of the OpenCV server\'s', unit: '×', atMost: 0.1, value: sluice && opencv && sluice.age.last / opencv.age.last, digits: 2},
-			{title: 'slow viewer: its neighbours\' frames a second, the least', unit: '', atLeast: 29.5, value: sluice?.neighbours.leastFps, digits: 2}
+			{
+				title: 'slow viewer: age of a picture, median',
+				unit: 's',
+				atMost: 0.4,
+				value: sluice && sluice.age.p50 / 1000,
+				digits: 2
+			},
+			{
+				title: 'slow viewer: growth of the median age, first half to second',
+				unit: 's',
+				atMost: 0.1,
+				value: sluice && (sluice.age.secondHalf - sluice.age.firstHalf) / 1000,
+				digits: 2
+			},
+			{
+				title: "slow viewer: age of the last picture, of the OpenCV server's",
+				unit: '×',
+				atMost: 0.1,
+				value: sluice && opencv && sluice.age.last / opencv.age.last,
+				digits: 2
+			},
+			{
+				title: "slow viewer: its neighbours' frames a second, the least",
+				unit: '',
+				atLeast: 29.5,
+				value: sluice?.neighbours.leastFps,
+				digits: 2
+			}
 		]
 	},
 
 	plots({results}) {
-		return [{
-			name: 'slow-viewer',
-			title: 'A viewer that reads 2 MB/s of 5 MB/s: age of its pictures',
-			x: 'seconds',
-			y: 'age in seconds',
-			lines: Object.values(results).map(({title, ages}) => ({title, points: ages.map(({atMs, ageMs}) => [atMs / 1000, ageMs / 1000])}))
-		}]
+		return [
+			{
+				name: 'slow-viewer',
+				title: 'A viewer that reads 2 MB/s of 5 MB/s: age of its pictures',
+				x: 'seconds',
+				y: 'age in seconds',
+				lines: Object.values(results).map(({title, ages}) => ({
+					title,
+					points: ages.map(({atMs, ageMs}) => [atMs / 1000, ageMs / 1000])
+				}))
+			}
+		]
 	}
 }
 
@@ -70,11 +135,18 @@ function figuresOf(seen, neighbours, window, fps) {
 	const ages = agesOf(seen, window.fromMs).filter(({atMs}) => atMs >= 0)
 	const steady = ages.filter(({atMs}) => atMs >= FILLING_SECONDS * 1000)
 	const middleMs = (FILLING_SECONDS * 1000 + window.toMs - window.fromMs) / 2
-	const median = some => percentile(some.map(({ageMs}) => ageMs), 0.5)
+	const median = some =>
+		percentile(
+			some.map(({ageMs}) => ageMs),
+			0.5
+		)
 	return {
 		age: {
 			p50: median(steady),
-			max: percentile(steady.map(({ageMs}) => ageMs), 1),
+			max: percentile(
+				steady.map(({ageMs}) => ageMs),
+				1
+			),
 			last: ages.at(-1)?.ageMs,
 			firstHalf: median(steady.filter(({atMs}) => atMs < middleMs)),
 			secondHalf: median(steady.filter(({atMs}) => atMs >= middleMs))

@@ -19,48 +19,99 @@ export const stoppedViewer = {
 	/** @param {import('../serving.mjs').Run} run */
 	async measure(run) {
 		const results = {}
-		for (const contender of chosenOf(run, 'sluice', ...run.settings.quick ? [] : ['opencv', 'motion'])) {
+		for (const contender of chosenOf(
+			run,
+			'sluice',
+			...(run.settings.quick ? [] : ['opencv', 'motion'])
+		)) {
 			run.say(contender.title)
-			results[contender.id] = await withCamera({}, camera => withServer(contender, run, {flags: ['--share'], camera}, async server => {
-				const watched = server.url(camera.url)
-				const neighbour = await startViewers(watched, {directory: run.directory, keepers: 0})
-				const stopped = await startViewers(watched, {directory: run.directory, stop: {afterMs: BEFORE_MS, forMs: STOPPED_MS}})
-				const fromMs = nowMs()
-				const {atMs} = await stopped.line(({event}) => event === 'reading', BEFORE_MS + STOPPED_MS + 5000)
-				await pause(AFTER_MS)
-				const window = {fromMs, toMs: nowMs()}
-				const [seen] = await stopped.result()
-				const [{frames}] = await neighbour.result()
-				return {title: contender.title, ...figuresOf(agesOf(seen, atMs)), neighbourFps: rateOf(frames, window)}
-			}))
+			results[contender.id] = await withCamera({}, camera =>
+				withServer(contender, run, {flags: ['--share'], camera}, async server => {
+					const watched = server.url(camera.url)
+					const neighbour = await startViewers(watched, {directory: run.directory, keepers: 0})
+					const stopped = await startViewers(watched, {
+						directory: run.directory,
+						stop: {afterMs: BEFORE_MS, forMs: STOPPED_MS}
+					})
+					const fromMs = nowMs()
+					const {atMs} = await stopped.line(
+						({event}) => event === 'reading',
+						BEFORE_MS + STOPPED_MS + 5000
+					)
+					await pause(AFTER_MS)
+					const window = {fromMs, toMs: nowMs()}
+					const [seen] = await stopped.result()
+					const [{frames}] = await neighbour.result()
+					return {
+						title: contender.title,
+						...figuresOf(agesOf(seen, atMs)),
+						neighbourFps: rateOf(frames, window)
+					}
+				})
+			)
 		}
 		return {results}
 	},
 
 	tables({results}) {
-		return [table(
-			['', 'fresh after, ms', 'pictures older than 0.5 s before', 'the oldest, s', 'age of the picture 0.5 s after, s', 'neighbour: frames a second'],
-			Object.values(results).map(({title, freshAfterMs, oldPictures, oldestMs, ageAtHalfSecondMs, neighbourFps}) => [
-				title, freshAfterMs === undefined ? `not within ${AFTER_MS / 1000} s` : number(freshAfterMs), String(oldPictures), number(oldestMs / 1000, 2), number(ageAtHalfSecondMs / 1000, 2), number(neighbourFps, 1)
-			])
-		)]
+		return [
+			table(
+				[
+					'',
+					'fresh after, ms',
+					'pictures older than 0.5 s before',
+					'the oldest, s',
+					'age of the picture 0.5 s after, s',
+					'neighbour: frames a second'
+				],
+				Object.values(results).map(
+					({title, freshAfterMs, oldPictures, oldestMs, ageAtHalfSecondMs, neighbourFps}) => [
+						title,
+						freshAfterMs === undefined ? `not within ${AFTER_MS / 1000} s` : number(freshAfterMs),
+						String(oldPictures),
+						number(oldestMs / 1000, 2),
+						number(ageAtHalfSecondMs / 1000, 2),
+						number(neighbourFps, 1)
+					]
+				)
+			)
+		]
 	},
 
 	targets({results: {sluice}}) {
 		return [
-			{title: 'stopped viewer: fresh after reading again', unit: 'ms', atMost: 500, value: sluice && (sluice.freshAfterMs ?? AFTER_MS), digits: 0},
-			{title: 'stopped viewer: its neighbour\'s frames a second', unit: '', atLeast: 29.5, value: sluice?.neighbourFps, digits: 2}
+			{
+				title: 'stopped viewer: fresh after reading again',
+				unit: 'ms',
+				atMost: 500,
+				value: sluice && (sluice.freshAfterMs ?? AFTER_MS),
+				digits: 0
+			},
+			{
+				title: "stopped viewer: its neighbour's frames a second",
+				unit: '',
+				atLeast: 29.5,
+				value: sluice?.neighbourFps,
+				digits: 2
+			}
 		]
 	},
 
 	plots({results}) {
-		return [{
-			name: 'stopped-viewer',
-			title: 'A viewer that stops reading for 10 s: age of its pictures',
-			x: `seconds; it stops at about ${BEFORE_MS / 1000}, and reads again at ${(BEFORE_MS + STOPPED_MS) / 1000}`,
-			y: 'age in seconds',
-			lines: Object.values(results).map(({title, ages}) => ({title, points: ages.map(({atMs, ageMs}) => [(atMs + BEFORE_MS + STOPPED_MS) / 1000, ageMs / 1000]).filter(([x]) => x >= 0)}))
-		}]
+		return [
+			{
+				name: 'stopped-viewer',
+				title: 'A viewer that stops reading for 10 s: age of its pictures',
+				x: `seconds; it stops at about ${BEFORE_MS / 1000}, and reads again at ${(BEFORE_MS + STOPPED_MS) / 1000}`,
+				y: 'age in seconds',
+				lines: Object.values(results).map(({title, ages}) => ({
+					title,
+					points: ages
+						.map(({atMs, ageMs}) => [(atMs + BEFORE_MS + STOPPED_MS) / 1000, ageMs / 1000])
+						.filter(([x]) => x >= 0)
+				}))
+			}
+		]
 	}
 }
 
@@ -71,7 +122,10 @@ function figuresOf(all) {
 	return {
 		freshAfterMs: ages[lastOld + 1]?.atMs,
 		oldPictures: ages.filter(({ageMs}) => ageMs > OLD_MS).length,
-		oldestMs: percentile(ages.map(({ageMs}) => ageMs), 1),
+		oldestMs: percentile(
+			ages.map(({ageMs}) => ageMs),
+			1
+		),
 		ageAtHalfSecondMs: ages.findLast(({atMs}) => atMs <= 500)?.ageMs,
 		ages: all
 	}

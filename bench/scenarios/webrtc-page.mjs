@@ -18,7 +18,12 @@ const CAMERA = {keyIntervalSeconds: 10}
  */
 const LATE = [
 	{kind: 'late', title: 'a late one', contenders: ['sluice', 'janus'], facts: {deaf: true}},
-	{kind: 'late-asking', title: 'a late one, of a camera that makes a key frame when it is asked for one', contenders: ['janus'], facts: {}}
+	{
+		kind: 'late-asking',
+		title: 'a late one, of a camera that makes a key frame when it is asked for one',
+		contenders: ['janus'],
+		facts: {}
+	}
 ]
 const LOSSY = {title: '20 ms, 3 % loss', terms: {roundTripMs: 20, lossPercent: 3}}
 /** A server that prepares itself ahead for its first viewer is done by then. */
@@ -44,7 +49,11 @@ export const webrtcPage = {
 		const seconds = {plain: quick ? 5 : 12, lossy: quick ? 8 : 30}
 		const network = await startNetwork()
 		const {impossible} = network
-		const contenders = chosenOf(run, 'sluice', ...quick || impossible !== undefined ? [] : ['janus'])
+		const contenders = chosenOf(
+			run,
+			'sluice',
+			...(quick || impossible !== undefined ? [] : ['janus'])
+		)
 		const first = []
 		const streams = []
 		try {
@@ -53,14 +62,32 @@ export const webrtcPage = {
 					// Janus plays its camera from its own start on, so it has no first viewer.
 					if (contender.id === 'sluice') {
 						run.say(`${contender.title}: first viewers`)
-						first.push({contender: contender.id, title: contender.title, kind: 'cold', ...await measureCold(run, contender, browser, network, counts.cold)})
+						first.push({
+							contender: contender.id,
+							title: contender.title,
+							kind: 'cold',
+							...(await measureCold(run, contender, browser, network, counts.cold))
+						})
 					}
-					for (const {kind, title, facts} of LATE.filter(({contenders}) => contenders.includes(contender.id))) {
+					for (const {kind, title, facts} of LATE.filter(({contenders}) =>
+						contenders.includes(contender.id)
+					)) {
 						run.say(`${contender.title}: ${title}`)
-						first.push({contender: contender.id, title: contender.title, kind, ...await measureLate(run, contender, browser, network, facts, counts.late)})
+						first.push({
+							contender: contender.id,
+							title: contender.title,
+							kind,
+							...(await measureLate(run, contender, browser, network, facts, counts.late))
+						})
 					}
 					run.say(`${contender.title}: delay`)
-					streams.push({contender: contender.id, title: contender.title, link: 'none', lossPercent: 0, ...await measureDelay(run, contender, browser, network, seconds.plain)})
+					streams.push({
+						contender: contender.id,
+						title: contender.title,
+						link: 'none',
+						lossPercent: 0,
+						...(await measureDelay(run, contender, browser, network, seconds.plain))
+					})
 				}
 			})
 		} finally {
@@ -69,37 +96,127 @@ export const webrtcPage = {
 		if (impossible === undefined) {
 			for (const contender of contenders) {
 				run.say(`${contender.title}: ${LOSSY.title}`)
-				streams.push({contender: contender.id, title: contender.title, link: LOSSY.title, lossPercent: LOSSY.terms.lossPercent, ...await measureLossy(run, contender, seconds.lossy)})
+				streams.push({
+					contender: contender.id,
+					title: contender.title,
+					link: LOSSY.title,
+					lossPercent: LOSSY.terms.lossPercent,
+					...(await measureLossy(run, contender, seconds.lossy))
+				})
 			}
 		}
 		return {seconds, impossible, first, streams}
 	},
 
 	tables({impossible, first, streams}) {
-		const kinds = Object.fromEntries([{kind: 'cold', title: 'the first of a cold server'}, ...LATE].map(({kind, title}) => [kind, title]))
+		const kinds = Object.fromEntries(
+			[{kind: 'cold', title: 'the first of a cold server'}, ...LATE].map(({kind, title}) => [
+				kind,
+				title
+			])
+		)
 		return [
-			...impossible === undefined ? [] : [`Without loss, and without Janus, which takes no loopback address: no network could be made here (it takes root and /dev/net/tun): ${impossible}`],
+			...(impossible === undefined
+				? []
+				: [
+						`Without loss, and without Janus, which takes no loopback address: no network could be made here (it takes root and /dev/net/tun): ${impossible}`
+					]),
 			table(
-				['', 'viewer', 'viewers', 'first picture, median, ms', 'most, ms', 'fresh picture, median, ms', 'most, ms'],
-				first.map(({title, kind, firstMs, freshMs}) => [title, kinds[kind], String(firstMs.length), ...[firstMs, freshMs].flatMap(values => [number(percentile(values, 0.5)), number(percentile(values, 1))])])
+				[
+					'',
+					'viewer',
+					'viewers',
+					'first picture, median, ms',
+					'most, ms',
+					'fresh picture, median, ms',
+					'most, ms'
+				],
+				first.map(({title, kind, firstMs, freshMs}) => [
+					title,
+					kinds[kind],
+					String(firstMs.length),
+					...[firstMs, freshMs].flatMap(values => [
+						number(percentile(values, 0.5)),
+						number(percentile(values, 1))
+					])
+				])
 			),
 			table(
-				['', 'link', 'delay, median, ms', 'p95, ms', 'most, ms', '±, ms', 'on the screen, median, ms', 'pictures a second', 'frames not presented', 'longest gap, ms', `gaps over ${FREEZE_MS / 1000} s`, 'unreadable', 'packets dropped by the kernel'],
-				streams.map(({title, link, sight, screenMs, longestGapMs, freezes, uncertainMs, kernelDropped}) => [
-					title, link, number(sight.latencyMs.p50, 1), number(sight.latencyMs.p95, 1), number(sight.latencyMs.max, 1), number(uncertainMs, 1), number(screenMs, 1), number(sight.fps, 1), number(sight.lost), number(longestGapMs), number(freezes), number(sight.unreadable), number(kernelDropped)
-				])
+				[
+					'',
+					'link',
+					'delay, median, ms',
+					'p95, ms',
+					'most, ms',
+					'±, ms',
+					'on the screen, median, ms',
+					'pictures a second',
+					'frames not presented',
+					'longest gap, ms',
+					`gaps over ${FREEZE_MS / 1000} s`,
+					'unreadable',
+					'packets dropped by the kernel'
+				],
+				streams.map(
+					({title, link, sight, screenMs, longestGapMs, freezes, uncertainMs, kernelDropped}) => [
+						title,
+						link,
+						number(sight.latencyMs.p50, 1),
+						number(sight.latencyMs.p95, 1),
+						number(sight.latencyMs.max, 1),
+						number(uncertainMs, 1),
+						number(screenMs, 1),
+						number(sight.fps, 1),
+						number(sight.lost),
+						number(longestGapMs),
+						number(freezes),
+						number(sight.unreadable),
+						number(kernelDropped)
+					]
+				)
 			)
 		]
 	},
 
 	targets({first, streams}) {
-		const firstMs = wanted => percentile(first.find(({contender, kind}) => contender === 'sluice' && kind === wanted)?.firstMs ?? [], 0.5)
-		const stream = wanted => streams.find(({contender, lossPercent}) => contender === 'sluice' && (lossPercent > 0) === wanted)
+		const firstMs = wanted =>
+			percentile(
+				first.find(({contender, kind}) => contender === 'sluice' && kind === wanted)?.firstMs ?? [],
+				0.5
+			)
+		const stream = wanted =>
+			streams.find(
+				({contender, lossPercent}) => contender === 'sluice' && lossPercent > 0 === wanted
+			)
 		return [
-			{title: 'WebRTC in Chromium, key frames every 10 s: first picture of a cold server, median', unit: 'ms', atMost: 600, value: firstMs('cold'), digits: 0},
-			{title: 'WebRTC in Chromium, key frames every 10 s: first picture of a late viewer, median', unit: 'ms', atMost: 600, value: firstMs('late'), digits: 0},
-			{title: 'WebRTC in Chromium: from the camera\'s clock to the presented picture, median', unit: 'ms', atMost: 60, value: stream(false)?.sight.latencyMs.p50, digits: 1},
-			{title: `WebRTC in Chromium, ${LOSSY.title}: longest gap between pictures`, unit: 'ms', atMost: FREEZE_MS, value: stream(true)?.longestGapMs, digits: 0}
+			{
+				title: 'WebRTC in Chromium, key frames every 10 s: first picture of a cold server, median',
+				unit: 'ms',
+				atMost: 600,
+				value: firstMs('cold'),
+				digits: 0
+			},
+			{
+				title: 'WebRTC in Chromium, key frames every 10 s: first picture of a late viewer, median',
+				unit: 'ms',
+				atMost: 600,
+				value: firstMs('late'),
+				digits: 0
+			},
+			{
+				title: "WebRTC in Chromium: from the camera's clock to the presented picture, median",
+				unit: 'ms',
+				atMost: 60,
+				value: stream(false)?.sight.latencyMs.p50,
+				digits: 1
+			},
+			{
+				title: `WebRTC in Chromium, ${LOSSY.title}: longest gap between pictures`,
+				unit: 'ms',
+				atMost: FREEZE_MS,
+				value: stream(true)?.longestGapMs,
+				digits: 0
+			}
 		]
 	}
 }
@@ -113,7 +230,12 @@ async function withBrowser({directory}, within, act) {
 	}
 }
 
-const serverOptions = (host, within, camera) => ({flags: ['--share', '--webrtc-port', '0'], host, within, camera})
+const serverOptions = (host, within, camera) => ({
+	flags: ['--share', '--webrtc-port', '0'],
+	host,
+	within,
+	camera
+})
 
 /** Each first viewer has a server of its own, which was never watched before, and a camera that stands still. */
 async function measureCold(run, contender, browser, {host, within}, count) {
@@ -121,42 +243,57 @@ async function measureCold(run, contender, browser, {host, within}, count) {
 		const seen = []
 		for (let index = 0; index < count; index++) {
 			await camera.idle()
-			seen.push(await withServer(contender, run, serverOptions(host, within, camera), async server => {
-				await pause(IDLE_SECONDS * 1000)
-				return firstPictures(browser, server.webrtc(camera.url))
-			}))
+			seen.push(
+				await withServer(contender, run, serverOptions(host, within, camera), async server => {
+					await pause(IDLE_SECONDS * 1000)
+					return firstPictures(browser, server.webrtc(camera.url))
+				})
+			)
 		}
 		return timesOf(seen)
 	})
 }
 
-const timesOf = seen => ({firstMs: seen.map(({firstMs}) => firstMs), freshMs: seen.map(({freshMs}) => freshMs)})
+const timesOf = seen => ({
+	firstMs: seen.map(({firstMs}) => firstMs),
+	freshMs: seen.map(({freshMs}) => freshMs)
+})
 
 /** Late viewers, one after the other, beside one that watches all the time. */
 async function measureLate(run, contender, browser, {host, within}, facts, count) {
-	return withCamera({...CAMERA, ...facts, within}, camera => withServer(contender, run, serverOptions(host, within, camera), async server => {
-		const target = server.webrtc(camera.url)
-		const steady = await startWebrtcViewers(target, {host, within, camera})
-		const seen = []
-		for (let index = 0; index < count; index++) {
-			await pause(pauseMs())
-			seen.push(await firstPictures(browser, target))
-		}
-		await steady.result()
-		return timesOf(seen)
-	}))
+	return withCamera({...CAMERA, ...facts, within}, camera =>
+		withServer(contender, run, serverOptions(host, within, camera), async server => {
+			const target = server.webrtc(camera.url)
+			const steady = await startWebrtcViewers(target, {host, within, camera})
+			const seen = []
+			for (let index = 0; index < count; index++) {
+				await pause(pauseMs())
+				seen.push(await firstPictures(browser, target))
+			}
+			await steady.result()
+			return timesOf(seen)
+		})
+	)
 }
 
 async function measureDelay(run, contender, browser, {host, within}, seconds) {
-	return withCamera({...CAMERA, within}, camera => withServer(contender, run, serverOptions(host, within, camera), server =>
-		watch(browser, server.webrtc(camera.url), camera, seconds, [within ?? process.pid])))
+	return withCamera({...CAMERA, within}, camera =>
+		withServer(contender, run, serverOptions(host, within, camera), server =>
+			watch(browser, server.webrtc(camera.url), camera, seconds, [within ?? process.pid])
+		)
+	)
 }
 
 async function measureLossy(run, contender, seconds) {
 	const link = await startLink(LOSSY.terms)
 	try {
-		return await withCamera({...CAMERA, within: link.server}, camera => withServer(contender, run, serverOptions(linkHost, link.server, camera), server =>
-			withBrowser(run, link.viewer, browser => watch(browser, server.webrtc(camera.url), camera, seconds, [link.server, link.viewer]))))
+		return await withCamera({...CAMERA, within: link.server}, camera =>
+			withServer(contender, run, serverOptions(linkHost, link.server, camera), server =>
+				withBrowser(run, link.viewer, browser =>
+					watch(browser, server.webrtc(camera.url), camera, seconds, [link.server, link.viewer])
+				)
+			)
+		)
 	} finally {
 		await link.stop()
 	}
@@ -181,10 +318,18 @@ async function firstPictures(browser, target) {
 	const deadline = nowMs() + PICTURE_TIMEOUT_MS
 	try {
 		for (;;) {
-			const {startMs, shown} = await tab.evaluate(() => ({startMs: window.startMs, shown: window.shown}))
-			const fresh = shown.find(({atMs, clockMs}) => clockMs !== null && latencyMs(atMs + offsetMs, clockMs) <= FRESH_MS)
+			const {startMs, shown} = await tab.evaluate(() => ({
+				startMs: window.startMs,
+				shown: window.shown
+			}))
+			const fresh = shown.find(
+				({atMs, clockMs}) => clockMs !== null && latencyMs(atMs + offsetMs, clockMs) <= FRESH_MS
+			)
 			if (fresh) return {firstMs: shown[0].atMs - startMs, freshMs: fresh.atMs - startMs}
-			if (nowMs() > deadline) throw new Error(`${target.url} showed no fresh picture within ${PICTURE_TIMEOUT_MS / 1000} s`)
+			if (nowMs() > deadline)
+				throw new Error(
+					`${target.url} showed no fresh picture within ${PICTURE_TIMEOUT_MS / 1000} s`
+				)
 			await pause(100)
 		}
 	} finally {
@@ -196,7 +341,8 @@ async function firstPictures(browser, target) {
 async function watch(browser, target, {fps}, seconds, networks) {
 	const {tab, offsetMs, uncertainMs} = await open(browser, target)
 	await pause(SETTLE_SECONDS * 1000)
-	const droppedByKernel = () => networks.map(udpErrors).reduce((sum, {receive, send}) => sum + receive + send, 0)
+	const droppedByKernel = () =>
+		networks.map(udpErrors).reduce((sum, {receive, send}) => sum + receive + send, 0)
 	const [fromMs, droppedBefore] = [nowMs(), droppedByKernel()]
 	await pause(seconds * 1000)
 	const kernelDropped = droppedByKernel() - droppedBefore
@@ -204,21 +350,50 @@ async function watch(browser, target, {fps}, seconds, networks) {
 	// What Chromium itself says of the stream, for whoever looks for the cause of a figure.
 	const {shown, inbound} = await tab.evaluate(async () => ({
 		shown: window.shown,
-		inbound: [...(await window.connection.getStats()).values()].find(({type, kind}) => type === 'inbound-rtp' && kind === 'video')
+		inbound: [...(await window.connection.getStats()).values()].find(
+			({type, kind}) => type === 'inbound-rtp' && kind === 'video'
+		)
 	}))
 	await tab.close()
 	const frames = shown.map(({atMs}) => ({arrivalMs: atMs + offsetMs, bytes: 0, kept: true}))
-	const onScreen = shown.flatMap(({screenMs, clockMs}, index) => clockMs !== null && within(frames[index].arrivalMs, window) ? latencyMs(screenMs + offsetMs, clockMs) : [])
-	const gaps = gapsOf(frames.map(({arrivalMs}) => arrivalMs), window)
-	const {packetsReceived, packetsLost, nackCount, pliCount, framesDecoded, framesDropped, freezeCount} = inbound
+	const onScreen = shown.flatMap(({screenMs, clockMs}, index) =>
+		clockMs !== null && within(frames[index].arrivalMs, window)
+			? latencyMs(screenMs + offsetMs, clockMs)
+			: []
+	)
+	const gaps = gapsOf(
+		frames.map(({arrivalMs}) => arrivalMs),
+		window
+	)
+	const {
+		packetsReceived,
+		packetsLost,
+		nackCount,
+		pliCount,
+		framesDecoded,
+		framesDropped,
+		freezeCount
+	} = inbound
 	return {
 		screenMs: percentile(onScreen, 0.5),
-		sight: sightOf(frames, shown.map(({clockMs}) => clockMs), {...window, fps}),
+		sight: sightOf(
+			frames,
+			shown.map(({clockMs}) => clockMs),
+			{...window, fps}
+		),
 		longestGapMs: Math.max(...gaps),
 		freezes: gaps.filter(ms => ms > FREEZE_MS).length,
 		uncertainMs,
 		kernelDropped,
-		inbound: {packetsReceived, packetsLost, nackCount, pliCount, framesDecoded, framesDropped, freezeCount}
+		inbound: {
+			packetsReceived,
+			packetsLost,
+			nackCount,
+			pliCount,
+			framesDecoded,
+			framesDropped,
+			freezeCount
+		}
 	}
 }
 
@@ -235,7 +410,11 @@ function definePlayer() {
 	window.shown = []
 	window.play = async target => {
 		window.startMs = performance.now()
-		const video = Object.assign(document.createElement('video'), {muted: true, autoplay: true, playsInline: true})
+		const video = Object.assign(document.createElement('video'), {
+			muted: true,
+			autoplay: true,
+			playsInline: true
+		})
 		document.body.replaceChildren(video)
 		const context = document.createElement('canvas').getContext('2d', {willReadFrequently: true})
 		const onPicture = (_now, {expectedDisplayTime}) => {
@@ -243,15 +422,22 @@ function definePlayer() {
 			video.requestVideoFrameCallback(onPicture)
 			const {canvas} = context
 			// The clock is at the top; setting a canvas' size empties it, so that is done once.
-			if (canvas.width !== video.videoWidth) Object.assign(canvas, {width: video.videoWidth, height: 32})
+			if (canvas.width !== video.videoWidth)
+				Object.assign(canvas, {width: video.videoWidth, height: 32})
 			context.drawImage(video, 0, 0, canvas.width, canvas.height, 0, 0, canvas.width, canvas.height)
-			window.shown.push({atMs, screenMs: Math.max(atMs, expectedDisplayTime), clockMs: window.cameraClock(context)})
+			window.shown.push({
+				atMs,
+				screenMs: Math.max(atMs, expectedDisplayTime),
+				clockMs: window.cameraClock(context)
+			})
 		}
 		video.requestVideoFrameCallback(onPicture)
 		const connection = new RTCPeerConnection()
 		// Held here, or it might be collected.
 		window.connection = connection
-		connection.ontrack = ({track}) => { video.srcObject = new MediaStream([track]) }
+		connection.ontrack = ({track}) => {
+			video.srcObject = new MediaStream([track])
+		}
 		await window.signallings[target.signalling](target, {
 			async offer() {
 				connection.addTransceiver('video', {direction: 'recvonly'})

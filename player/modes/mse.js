@@ -45,14 +45,22 @@ export class MseMode {
 				options.onFrame()
 				this.#offer(bytes)
 			},
-			onCaps: caps => { this.#take(caps) },
-			onLoss: reason => { this.#fail(reason) }
+			onCaps: caps => {
+				this.#take(caps)
+			},
+			onLoss: reason => {
+				this.#fail(reason)
+			}
 		})
 	}
 
 	get counts() {
 		const {droppedVideoFrames = 0} = this.#options.screen.video.getVideoPlaybackQuality?.() ?? {}
-		return {drawn: this.#counter.drawn, dropped: this.#dropped + droppedVideoFrames, bytes: this.#bytes}
+		return {
+			drawn: this.#counter.drawn,
+			dropped: this.#dropped + droppedVideoFrames,
+			bytes: this.#bytes
+		}
 	}
 
 	/** How much video waits in the browser. */
@@ -117,7 +125,9 @@ export class MseMode {
 			this.#openBuffer()
 		}
 		video.src = this.#address
-		video.onerror = () => { this.#fail({code: 'decode_failed', detail: video.error?.message ?? ''}) }
+		video.onerror = () => {
+			this.#fail({code: 'decode_failed', detail: video.error?.message ?? ''})
+		}
 		this.#counter.start()
 	}
 
@@ -140,7 +150,10 @@ export class MseMode {
 	#offer(bytes) {
 		if (this.#queue.length >= longestQueue) {
 			// What comes next needs its codec and its initialization segment all the same.
-			const kept = [this.#queue.findLast(part => typeof part === 'string'), this.#queue.findLast(part => typeof part !== 'string' && isStart(part))]
+			const kept = [
+				this.#queue.findLast(part => typeof part === 'string'),
+				this.#queue.findLast(part => typeof part !== 'string' && isStart(part))
+			]
 			this.#dropped += this.#queue.length
 			this.#queue = this.#queue.filter(part => kept.includes(part))
 			this.#waitsForStart = true
@@ -178,16 +191,24 @@ export class MseMode {
 		const end = buffered.end(buffered.length - 1)
 		const ahead = end - video.currentTime
 		// Dropped fragments leave a hole, which a video does not cross by itself.
-		if (video.currentTime < start || ahead > jumpS) video.currentTime = Math.max(start, end - targetS)
+		if (video.currentTime < start || ahead > jumpS)
+			video.currentTime = Math.max(start, end - targetS)
 		video.playbackRate = ahead > targetS * 2 ? 1.1 : 1
 		if (video.paused) video.play().catch(() => undefined)
-		if (this.#buffer && !this.#buffer.updating && video.currentTime - buffered.start(0) > removedFromS) this.#buffer.remove(0, video.currentTime - keptS)
+		if (
+			this.#buffer &&
+			!this.#buffer.updating &&
+			video.currentTime - buffered.start(0) > removedFromS
+		)
+			this.#buffer.remove(0, video.currentTime - keptS)
 	}
 
 	#aheadS() {
 		const {video} = this.#options.screen
 		const {buffered} = video
-		return buffered.length === 0 ? null : Math.max(0, buffered.end(buffered.length - 1) - video.currentTime)
+		return buffered.length === 0
+			? null
+			: Math.max(0, buffered.end(buffered.length - 1) - video.currentTime)
 	}
 }
 
@@ -211,7 +232,8 @@ function beginsWithKeyFrame(bytes) {
 		for (let at = from; at + 8 <= to;) {
 			const end = at + view.getUint32(at)
 			if (end <= at || end > to) return null
-			if (boxType(bytes, at) === name) return rest.length === 0 ? {at: at + 8, end} : find(rest, at + 8, end)
+			if (boxType(bytes, at) === name)
+				return rest.length === 0 ? {at: at + 8, end} : find(rest, at + 8, end)
 			at = end
 		}
 		return null
@@ -219,7 +241,7 @@ function beginsWithKeyFrame(bytes) {
 	const nonSync = 0x10000
 	const trun = find(['moof', 'traf', 'trun'], 0, bytes.byteLength)
 	if (!trun || trun.at + 12 > trun.end) return false
-	const flags = view.getUint32(trun.at) & 0xFFFFFF
+	const flags = view.getUint32(trun.at) & 0xffffff
 	let at = trun.at + 8 + (flags & 1 ? 4 : 0)
 	if (flags & 4) return (view.getUint32(at) & nonSync) === 0
 	if (flags & 0x400) {
@@ -228,7 +250,13 @@ function beginsWithKeyFrame(bytes) {
 	}
 	const tfhd = find(['moof', 'traf', 'tfhd'], 0, bytes.byteLength)
 	if (!tfhd || tfhd.at + 8 > tfhd.end) return false
-	const defaults = view.getUint32(tfhd.at) & 0xFFFFFF
-	at = tfhd.at + 8 + (defaults & 1 ? 8 : 0) + (defaults & 2 ? 4 : 0) + (defaults & 8 ? 4 : 0) + (defaults & 0x10 ? 4 : 0)
+	const defaults = view.getUint32(tfhd.at) & 0xffffff
+	at =
+		tfhd.at +
+		8 +
+		(defaults & 1 ? 8 : 0) +
+		(defaults & 2 ? 4 : 0) +
+		(defaults & 8 ? 4 : 0) +
+		(defaults & 0x10 ? 4 : 0)
 	return (defaults & 0x20) !== 0 && at + 4 <= tfhd.end && (view.getUint32(at) & nonSync) === 0
 }

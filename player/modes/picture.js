@@ -9,9 +9,14 @@ const mostBroken = 5
  */
 async function messagesFirst() {
 	// Safari has no scheduler. There a task of a timer comes in its turn among the messages.
-	if (!globalThis.scheduler) return new Promise(resolve => { setTimeout(resolve, 0) })
+	if (!globalThis.scheduler)
+		return new Promise(resolve => {
+			setTimeout(resolve, 0)
+		})
 	const waited = AbortSignal.timeout(longestWaitMs)
-	await globalThis.scheduler.postTask(() => undefined, {priority: 'background', signal: waited}).catch(() => undefined)
+	await globalThis.scheduler
+		.postTask(() => undefined, {priority: 'background', signal: waited})
+		.catch(() => undefined)
 }
 
 /**
@@ -77,7 +82,8 @@ export class Picture {
 				await messagesFirst()
 			} catch {
 				this.#broken++
-				if (!this.#stopped && this.counts.drawn === 0 && this.#broken === mostBroken) this.#onUseless()
+				if (!this.#stopped && this.counts.drawn === 0 && this.#broken === mostBroken)
+					this.#onUseless()
 			}
 		}
 		this.#drawing = false

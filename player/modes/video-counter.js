@@ -15,7 +15,10 @@ export class VideoCounter {
 	start() {
 		if (this.#video.requestVideoFrameCallback) this.#listen()
 		// An older browser tells when its clock moves, a few times a second: enough to know that it plays.
-		else this.#video.ontimeupdate = () => { this.#count(1) }
+		else
+			this.#video.ontimeupdate = () => {
+				this.#count(1)
+			}
 	}
 
 	stop() {

@@ -36,9 +36,15 @@ export class WebCodecsMode {
 		this.#options = options
 		this.#context = options.screen.canvas.getContext('2d', {alpha: false})
 		this.#socket = new StreamSocket({
-			onFrame: bytes => { this.#decode(bytes) },
-			onCaps: caps => { this.#take(caps) },
-			onLoss: reason => { this.#fail(reason) }
+			onFrame: bytes => {
+				this.#decode(bytes)
+			},
+			onCaps: caps => {
+				this.#take(caps)
+			},
+			onLoss: reason => {
+				this.#fail(reason)
+			}
 		})
 	}
 
@@ -86,10 +92,17 @@ export class WebCodecsMode {
 		this.#closeDecoder()
 		this.#needsKeyFrame = true
 		// What a decoder that was closed still says concerns nobody.
-		const current = act => value => { if (decoder === this.#decoder) act(value); else value.close?.() }
+		const current = act => value => {
+			if (decoder === this.#decoder) act(value)
+			else value.close?.()
+		}
 		const decoder = new VideoDecoder({
-			output: current(frame => { this.#offer(frame) }),
-			error: current(error => { this.#onError(error) })
+			output: current(frame => {
+				this.#offer(frame)
+			}),
+			error: current(error => {
+				this.#onError(error)
+			})
 		})
 		this.#decoder = decoder
 		try {
@@ -111,7 +124,12 @@ export class WebCodecsMode {
 	#onError(error) {
 		this.#errors++
 		// A codec that the browser does not have stays away, whatever comes next.
-		if (error.name === 'NotSupportedError' || this.counts.drawn === 0 || this.#errors > mostErrorsInARow) this.#fail({code: 'decode_failed', detail: error.message})
+		if (
+			error.name === 'NotSupportedError' ||
+			this.counts.drawn === 0 ||
+			this.#errors > mostErrorsInARow
+		)
+			this.#fail({code: 'decode_failed', detail: error.message})
 		else this.#openDecoder()
 	}
 
@@ -139,7 +157,13 @@ export class WebCodecsMode {
 		// The time of arrival takes the place of a timestamp, which the stream does not have: it comes out with the picture, and tells the delay.
 		this.#lastTimestamp = Math.max(this.#lastTimestamp + 1, Math.round(performance.now() * 1000))
 		try {
-			decoder.decode(new EncodedVideoChunk({type: keyFrame ? 'key' : 'delta', timestamp: this.#lastTimestamp, data: bytes}))
+			decoder.decode(
+				new EncodedVideoChunk({
+					type: keyFrame ? 'key' : 'delta',
+					timestamp: this.#lastTimestamp,
+					data: bytes
+				})
+			)
 		} catch (error) {
 			this.#onError(error)
 		}
@@ -151,7 +175,10 @@ export class WebCodecsMode {
 		if (this.#newest) {
 			this.#newest.close()
 			this.counts.dropped++
-		} else this.#animation = window.requestAnimationFrame(() => { this.#paint() })
+		} else
+			this.#animation = window.requestAnimationFrame(() => {
+				this.#paint()
+			})
 		this.#newest = frame
 	}
 

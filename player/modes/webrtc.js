@@ -36,7 +36,11 @@ export class WebRtcMode {
 	}
 
 	get counts() {
-		return {drawn: this.#counter.drawn, dropped: this.#measured.dropped, bytes: this.#measured.bytes}
+		return {
+			drawn: this.#counter.drawn,
+			dropped: this.#measured.dropped,
+			bytes: this.#measured.bytes
+		}
 	}
 
 	/** Half the round trip, and the time from a picture's first packet to its decoding, as the browser measures them. */
@@ -55,10 +59,16 @@ export class WebRtcMode {
 			// A browser that forbids playing leaves the video without pictures, and the next mode takes its place.
 			video.play().catch(() => undefined)
 		}
-		peer.onconnectionstatechange = () => { this.#onConnection() }
+		peer.onconnectionstatechange = () => {
+			this.#onConnection()
+		}
 		this.#counter.start()
-		this.#timer = setInterval(() => { void this.#measure() }, statisticsEveryMs)
-		this.#ask().catch(error => { this.#fail({code: 'internal_error', detail: String(error)}) })
+		this.#timer = setInterval(() => {
+			void this.#measure()
+		}, statisticsEveryMs)
+		this.#ask().catch(error => {
+			this.#fail({code: 'internal_error', detail: String(error)})
+		})
 	}
 
 	stop() {
@@ -77,7 +87,10 @@ export class WebRtcMode {
 		if (this.#answeredAt === 0) return {code: 'no_first_picture', detail: ''}
 		// An answer that has only just come says nothing of the network.
 		if (performance.now() - this.#answeredAt < pictureWithinMs) return null
-		return {code: this.#peer.connectionState === 'connected' ? 'no_first_picture' : 'media_blocked', detail: ''}
+		return {
+			code: this.#peer.connectionState === 'connected' ? 'no_first_picture' : 'media_blocked',
+			detail: ''
+		}
 	}
 
 	/** @param {import('../reasons.js').Reason} reason */
@@ -97,7 +110,11 @@ export class WebRtcMode {
 		try {
 			// The offer goes without the browser's own addresses: the server learns them from the first packet, and nothing waits.
 			// It goes without a signal, too: an answer that comes too late names a stream that has to be ended.
-			answer = await fetch(address, {method: 'POST', headers: {'Content-Type': 'application/sdp'}, body: offer.sdp})
+			answer = await fetch(address, {
+				method: 'POST',
+				headers: {'Content-Type': 'application/sdp'},
+				body: offer.sdp
+			})
 		} catch {
 			// A browser does not tell a server that is away from one that does not let this page ask. The latter is no server's own page.
 			const own = address.origin === location.origin
@@ -108,7 +125,10 @@ export class WebRtcMode {
 			const body = await answer.json().catch(() => null)
 			// 409 says that the camera is off, which it may not be for long.
 			const final = answer.status >= 400 && answer.status < 500 && answer.status !== 409
-			this.#fail({...(reasonIn(body) ?? {code: codeOfStatus(answer.status), detail: ''}), ...(final && {final})})
+			this.#fail({
+				...(reasonIn(body) ?? {code: codeOfStatus(answer.status), detail: ''}),
+				...(final && {final})
+			})
 			return
 		}
 		// Of another origin a server may name nothing: this page would send DELETE there, with its cookies.
@@ -136,7 +156,12 @@ export class WebRtcMode {
 		const resource = this.#resource
 		this.#resource = ''
 		// The page itself may be about to go. Whether this arrives changes nothing here.
-		if (resource !== '') await fetch(resource, {method: 'DELETE', keepalive: true, signal: AbortSignal.timeout(hangUpWithinMs)}).catch(() => undefined)
+		if (resource !== '')
+			await fetch(resource, {
+				method: 'DELETE',
+				keepalive: true,
+				signal: AbortSignal.timeout(hangUpWithinMs)
+			}).catch(() => undefined)
 		this.#peer.close()
 	}
 
@@ -145,7 +170,10 @@ export class WebRtcMode {
 		const state = this.#peer.connectionState
 		if (state === 'failed') this.#fail(this.#lost())
 		else if (state === 'closed') this.#fail({code: 'connection_lost', detail: ''})
-		else if (state === 'disconnected') this.#healing = setTimeout(() => { this.#fail(this.#lost()) }, healsWithinMs)
+		else if (state === 'disconnected')
+			this.#healing = setTimeout(() => {
+				this.#fail(this.#lost())
+			}, healsWithinMs)
 	}
 
 	#lost() {
@@ -159,15 +187,28 @@ export class WebRtcMode {
 		let video = null
 		for (const report of reports.values()) {
 			if (report.type === 'inbound-rtp' && report.kind === 'video') video = report
-			if (report.type === 'candidate-pair' && report.nominated && report.currentRoundTripTime !== undefined) rttMs = report.currentRoundTripTime * 1000
+			if (
+				report.type === 'candidate-pair' &&
+				report.nominated &&
+				report.currentRoundTripTime !== undefined
+			)
+				rttMs = report.currentRoundTripTime * 1000
 		}
 		if (!video) return
-		const {bytesReceived: bytes = 0, framesDropped: dropped = 0, framesDecoded: decoded = 0, totalProcessingDelay: processing = 0} = video
+		const {
+			bytesReceived: bytes = 0,
+			framesDropped: dropped = 0,
+			framesDecoded: decoded = 0,
+			totalProcessingDelay: processing = 0
+		} = video
 		const before = this.#measured
 		// A browser tells a hidden page of no picture that it presents, and one in a small window of its own is played on.
 		if (decoded > before.decoded) this.#options.onFrame()
 		const fresh = decoded - before.decoded
-		const delayMs = fresh > 0 && rttMs !== null && processing > 0 ? rttMs / 2 + (processing - before.processing) * 1000 / fresh : before.delayMs
+		const delayMs =
+			fresh > 0 && rttMs !== null && processing > 0
+				? rttMs / 2 + ((processing - before.processing) * 1000) / fresh
+				: before.delayMs
 		this.#measured = {bytes, dropped, delayMs, processing, decoded}
 	}
 }
@@ -179,10 +220,24 @@ export class WebRtcMode {
  */
 export function iceServersIn(header) {
 	// The bound keeps a header full of beginnings from being searched to its end from each of them.
-	const links = [...header.matchAll(/<((?:stun|turn)s?:[^<>\s]{1,512})>((?:\s*;\s*[\w-]+=(?:"(?:[^"\\]|\\.)*"|[^",;\s]+))*)/gi)]
+	const links = [
+		...header.matchAll(
+			/<((?:stun|turn)s?:[^<>\s]{1,512})>((?:\s*;\s*[\w-]+=(?:"(?:[^"\\]|\\.)*"|[^",;\s]+))*)/gi
+		)
+	]
 	const servers = links.map(([, urls, rest]) => {
-		const parameters = Object.fromEntries([...rest.matchAll(/([\w-]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;\s]+))/g)].map(([, name, quoted, plain]) => [name, quoted?.replace(/\\(.)/g, '$1') ?? plain]))
-		return {urls, ...(parameters.username !== undefined && {username: parameters.username, credential: parameters.credential ?? ''})}
+		const parameters = Object.fromEntries(
+			[...rest.matchAll(/([\w-]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;\s]+))/g)].map(
+				([, name, quoted, plain]) => [name, quoted?.replace(/\\(.)/g, '$1') ?? plain]
+			)
+		)
+		return {
+			urls,
+			...(parameters.username !== undefined && {
+				username: parameters.username,
+				credential: parameters.credential ?? ''
+			})
+		}
 	})
 	// One TURN server without a user name would make the browser refuse all of them.
 	return servers.filter(({urls, username}) => username !== undefined || !/^turn/i.test(urls))

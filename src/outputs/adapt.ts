@@ -5,11 +5,20 @@ import type {Stream} from '../stream.js'
 import type {Viewer} from '../viewer.js'
 
 /** Lets a viewer's stream follow its link. To be called after each frame that was offered to the viewer. */
-export function adapt(adaptive: Adaptive, viewer: Viewer, stream: Stream | undefined, meter: ViewerMeter, log: Logger): void {
+export function adapt(
+	adaptive: Adaptive,
+	viewer: Viewer,
+	stream: Stream | undefined,
+	meter: ViewerMeter,
+	log: Logger
+): void {
 	const change = adaptive.update(performance.now(), viewer)
 	if (!change) return
 	const {direction, element, property, value} = change
-	log.debug({element, property, value, sent: viewer.sent, dropped: viewer.dropped}, 'quality adapted')
+	log.debug(
+		{element, property, value, sent: viewer.sent, dropped: viewer.dropped},
+		'quality adapted'
+	)
 	meter.stepped(direction)
 	stream?.set(element, property, value)
 }

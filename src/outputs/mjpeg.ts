@@ -56,7 +56,13 @@ export class MjpegOutput {
 			this.#resolveOpened = resolve
 			this.#rejectOpened = reject
 		})
-		this.#viewer = new Viewer({send: (frame, done) => { this.#send(frame, done) }, images: true, meter})
+		this.#viewer = new Viewer({
+			send: (frame, done) => {
+				this.#send(frame, done)
+			},
+			images: true,
+			meter
+		})
 		if (request.adaptive.length > 0) {
 			this.#adaptive = new Adaptive(request.adaptive)
 			meter.adapts(this.#adaptive)
@@ -67,7 +73,9 @@ export class MjpegOutput {
 				if (headOnly) this.#end()
 				else this.#offer(frame)
 			},
-			onFailure: error => { this.#fail(error) }
+			onFailure: error => {
+				this.#fail(error)
+			}
 		}
 		this.closed = new Promise(resolve => {
 			response.once('close', () => {
@@ -75,9 +83,13 @@ export class MjpegOutput {
 				resolve()
 			})
 		})
-		this.#watch = setInterval(() => { if (this.#viewer.stalledMs > stallTimeoutMs) response.destroy() }, 1000)
+		this.#watch = setInterval(() => {
+			if (this.#viewer.stalledMs > stallTimeoutMs) response.destroy()
+		}, 1000)
 		// A write to a connection that was reset; its close follows.
-		response.on('error', error => { log.debug({reason: error.message}, 'viewer failed') })
+		response.on('error', error => {
+			log.debug({reason: error.message}, 'viewer failed')
+		})
 		try {
 			this.#stream = streams.attach(request, this.#subscriber, log)
 			// A picture that was kept came at once, and was all that HEAD asks for.
@@ -107,12 +119,19 @@ export class MjpegOutput {
 
 	#offer(frame: Frame): void {
 		this.#viewer.offer(frame)
-		if (this.#adaptive) adapt(this.#adaptive, this.#viewer, this.#stream, this.#options.meter, this.#options.log)
+		if (this.#adaptive)
+			adapt(this.#adaptive, this.#viewer, this.#stream, this.#options.meter, this.#options.log)
 	}
 
 	#send(frame: Frame, done: (error?: Error | null) => void): void {
-		const headers = {'Content-Type': imageType(frame), 'Content-Length': String(frame.data.byteLength), ...frameHeaders(frame)}
-		const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')
+		const headers = {
+			'Content-Type': imageType(frame),
+			'Content-Length': String(frame.data.byteLength),
+			...frameHeaders(frame)
+		}
+		const lines = Object.entries(headers)
+			.map(([name, value]) => `${name}: ${value}\r\n`)
+			.join('')
 		this.#response.cork()
 		this.#response.write(`${lines}\r\n`)
 		this.#response.write(frame.data)
@@ -143,8 +162,12 @@ export class MjpegOutput {
 
 	/** Whoever does not read what is left holds up nothing. */
 	#endInTime(): void {
-		const timer = setTimeout(() => { this.#response.destroy() }, endTimeoutMs)
-		this.#response.once('close', () => { clearTimeout(timer) })
+		const timer = setTimeout(() => {
+			this.#response.destroy()
+		}, endTimeoutMs)
+		this.#response.once('close', () => {
+			clearTimeout(timer)
+		})
 	}
 
 	#leave(): void {
@@ -158,6 +181,9 @@ export class MjpegOutput {
 		this.#leave()
 		this.#resolveOpened()
 		const {sent, dropped} = this.#viewer
-		this.#options.log.info({seconds: Math.round((performance.now() - this.#openedMs) / 1000), sent, dropped}, 'viewer gone')
+		this.#options.log.info(
+			{seconds: Math.round((performance.now() - this.#openedMs) / 1000), sent, dropped},
+			'viewer gone'
+		)
 	}
 }

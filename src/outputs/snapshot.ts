@@ -21,7 +21,14 @@ export interface SnapshotOptions {
  * Waits for one picture.
  * @throws SluiceError every failure of a stream's, and `camera_timeout`
  */
-export async function takeSnapshot({request, maxAgeMs, timeoutMs, signal, streams, log}: SnapshotOptions): Promise<Frame> {
+export async function takeSnapshot({
+	request,
+	maxAgeMs,
+	timeoutMs,
+	signal,
+	streams,
+	log
+}: SnapshotOptions): Promise<Frame> {
 	const oldestMs = monotonicMs() - maxAgeMs
 	let stream: Stream | undefined
 	let subscriber: Subscriber | undefined
@@ -41,8 +48,12 @@ export async function takeSnapshot({request, maxAgeMs, timeoutMs, signal, stream
 				},
 				onFailure
 			}
-			timer = setTimeout(() => { onFailure(new SluiceError('camera_timeout', `no picture within ${timeoutMs / 1000} s`)) }, timeoutMs)
-			const stop = () => { reject(signal.reason as Error) }
+			timer = setTimeout(() => {
+				onFailure(new SluiceError('camera_timeout', `no picture within ${timeoutMs / 1000} s`))
+			}, timeoutMs)
+			const stop = () => {
+				reject(signal.reason as Error)
+			}
 			if (signal.aborted) stop()
 			else {
 				signal.addEventListener('abort', stop, {once: true})

@@ -64,14 +64,18 @@ export class WebSocketOutput {
 		this.#socket = socket
 		this.#options = options
 		this.#log = log
-		this.#credit = new Credit(payload => { socket.ping(payload, undefined, () => undefined) })
+		this.#credit = new Credit(payload => {
+			socket.ping(payload, undefined, () => undefined)
+		})
 		let playing = false
 		this.#subscriber = {
 			onFrame: frame => {
 				playing = true
 				this.#offer(frame)
 			},
-			onFailure: error => { this.#fail(error, playing ? undefined : sentUrl) }
+			onFailure: error => {
+				this.#fail(error, playing ? undefined : sentUrl)
+			}
 		}
 		this.closed = new Promise(resolve => {
 			const onClose = (code: number) => {
@@ -79,12 +83,22 @@ export class WebSocketOutput {
 				resolve()
 			}
 			// What came along with the handshake may have ended the connection already.
-			if (socket.readyState === socket.CLOSED) queueMicrotask(() => { onClose(1006) })
+			if (socket.readyState === socket.CLOSED)
+				queueMicrotask(() => {
+					onClose(1006)
+				})
 			else socket.once('close', onClose)
 		})
 		this.#watch()
 		this.#credit.start()
-		request.then(value => { this.#start(value) }, (error: unknown) => { this.#fail(asSluiceError(error), sentUrl) })
+		request.then(
+			value => {
+				this.#start(value)
+			},
+			(error: unknown) => {
+				this.#fail(asSluiceError(error), sentUrl)
+			}
+		)
 	}
 
 	/** Says good-bye to the viewer: 1001, the server goes away. */
@@ -96,7 +110,14 @@ export class WebSocketOutput {
 	#start(request: StreamRequest): void {
 		if (this.#gone) return
 		this.#log = this.#log.child({camera: request.source.label})
-		this.#viewer = new Viewer({send: (frame, done) => { this.#send(frame, done, request.images) }, images: request.images, credit: this.#credit, meter: this.#options.meter})
+		this.#viewer = new Viewer({
+			send: (frame, done) => {
+				this.#send(frame, done, request.images)
+			},
+			images: request.images,
+			credit: this.#credit,
+			meter: this.#options.meter
+		})
 		if (request.adaptive.length > 0) {
 			this.#adaptive = new Adaptive(request.adaptive)
 			this.#options.meter.adapts(this.#adaptive)
@@ -111,19 +132,25 @@ export class WebSocketOutput {
 	#offer(frame: Frame): void {
 		if (!this.#viewer) return
 		this.#viewer.offer(frame)
-		if (this.#adaptive) adapt(this.#adaptive, this.#viewer, this.#stream, this.#options.meter, this.#log)
+		if (this.#adaptive)
+			adapt(this.#adaptive, this.#viewer, this.#stream, this.#options.meter, this.#log)
 	}
 
 	#send(frame: Frame, done: (error?: Error | null) => void, images: boolean): void {
 		const {tcp} = this.#options
 		// The frame and the ping behind it leave in one write.
 		tcp.cork()
-		process.nextTick(() => { tcp.uncork() })
+		process.nextTick(() => {
+			tcp.uncork()
+		})
 		if (!images && frame.caps !== this.#told) {
 			this.#told = frame.caps
 			// MP4 names its codec itself.
 			const codec = frame.init ? undefined : codecString(frame.data)
-			this.#socket.send(JSON.stringify({caps: {...frame.caps, ...(codec !== undefined && {codec})}}), () => undefined)
+			this.#socket.send(
+				JSON.stringify({caps: {...frame.caps, ...(codec !== undefined && {codec})}}),
+				() => undefined
+			)
 			if (frame.init) this.#socket.send(frame.init, {binary: true}, () => undefined)
 		}
 		this.#socket.send(frame.data, {binary: true}, done)
@@ -141,8 +168,12 @@ export class WebSocketOutput {
 	#closeSocket(code: number, reason: string): void {
 		this.#leave()
 		this.#socket.close(code, reason)
-		const timer = setTimeout(() => { this.#socket.terminate() }, closeTimeoutMs)
-		this.#socket.once('close', () => { clearTimeout(timer) })
+		const timer = setTimeout(() => {
+			this.#socket.terminate()
+		}, closeTimeoutMs)
+		this.#socket.once('close', () => {
+			clearTimeout(timer)
+		})
 	}
 
 	/** No frame and no failure concerns this viewer any more. */
@@ -156,7 +187,15 @@ export class WebSocketOutput {
 		this.#leave()
 		clearInterval(this.#heartbeat)
 		const {sent = 0, dropped = 0} = this.#viewer ?? {}
-		this.#log.info({closeCode: code, seconds: Math.round((performance.now() - this.#openedMs) / 1000), sent, dropped}, 'viewer gone')
+		this.#log.info(
+			{
+				closeCode: code,
+				seconds: Math.round((performance.now() - this.#openedMs) / 1000),
+				sent,
+				dropped
+			},
+			'viewer gone'
+		)
 	}
 
 	/** Heartbeat, and bounds on what the viewer sends. */
@@ -184,9 +223,12 @@ export class WebSocketOutput {
 		socket.on('ping', data => {
 			unasked()
 			// Answers pile up in memory where a viewer pings and never reads.
-			if (!this.#gone && socket.bufferedAmount < webSocketOptions.maxPayload) socket.pong(data, undefined, () => undefined)
+			if (!this.#gone && socket.bufferedAmount < webSocketOptions.maxPayload)
+				socket.pong(data, undefined, () => undefined)
 		})
-		socket.on('error', error => { this.#log.info({reason: error.message}, 'viewer failed') })
+		socket.on('error', error => {
+			this.#log.info({reason: error.message}, 'viewer failed')
+		})
 		this.#heartbeat = setInterval(() => {
 			const {blind} = this.#credit
 			// Of a viewer that never answered a ping only the socket tells whether it is there.

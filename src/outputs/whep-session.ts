@@ -71,7 +71,9 @@ export class WhepSession {
 		this.ufrags = offer.ufrags
 		this.#options = options
 		this.#log = log
-		this.closed = new Promise(resolve => { this.#resolveClosed = resolve })
+		this.closed = new Promise(resolve => {
+			this.#resolveClosed = resolve
+		})
 	}
 
 	/**
@@ -84,15 +86,26 @@ export class WhepSession {
 			const {engine, source} = await this.#attachPlayable()
 			const {id, offer, addresses} = this.#options
 			const hosts = await addresses()
-			const peer = await engine.open(id, offer, source, {
-				onConnected: () => {
-					if (this.#connected) return
-					this.#connected = true
-					this.#answeredMs = undefined
-					this.#log.info({afterMs: Math.round(performance.now() - this.#openedMs)}, 'WebRTC connected')
+			const peer = await engine.open(
+				id,
+				offer,
+				source,
+				{
+					onConnected: () => {
+						if (this.#connected) return
+						this.#connected = true
+						this.#answeredMs = undefined
+						this.#log.info(
+							{afterMs: Math.round(performance.now() - this.#openedMs)},
+							'WebRTC connected'
+						)
+					},
+					onClosed: (reason, counters) => {
+						this.#end(reason, counters)
+					}
 				},
-				onClosed: (reason, counters) => { this.#end(reason, counters) }
-			}, this.#ending.signal)
+				this.#ending.signal
+			)
 			this.#peer = peer
 			if (this.#ending.signal.aborted) {
 				peer.close()
@@ -100,12 +113,20 @@ export class WhepSession {
 			}
 			this.#answered = true
 			this.#answeredMs = performance.now()
-			const candidates = [...peer.answer.candidates, ...hosts.map((address, index) => hostCandidate(address, peer.port, index))]
-			return writeAnswer(offer, {...peer.answer, candidates}, {ssrc: peer.ssrc, sessionId: String(peer.ssrc)})
+			const candidates = [
+				...peer.answer.candidates,
+				...hosts.map((address, index) => hostCandidate(address, peer.port, index))
+			]
+			return writeAnswer(
+				offer,
+				{...peer.answer, candidates},
+				{ssrc: peer.ssrc, sessionId: String(peer.ssrc)}
+			)
 		} catch (error) {
 			const failure = asSluiceError(error)
 			// Who leaves meanwhile, or is sent away, is told of as gone; what nobody foresaw, by whoever answers the request.
-			if (failure !== this.#ending.signal.reason && failure.code !== 'internal_error') logFailure(this.#log, failure)
+			if (failure !== this.#ending.signal.reason && failure.code !== 'internal_error')
+				logFailure(this.#log, failure)
 			this.#fail(failure)
 			throw failure
 		}
@@ -130,7 +151,11 @@ export class WhepSession {
 			why = await this.#tryPlain(request)
 			if (why === undefined && this.#attachment) return this.#attachment
 		}
-		if (!transcode) throw new SluiceError('not_acceptable', `the camera sends ${why ?? 'what no browser shows'}, which browsers do not show over WebRTC, and this server does not transcode it`)
+		if (!transcode)
+			throw new SluiceError(
+				'not_acceptable',
+				`the camera sends ${why ?? 'what no browser shows'}, which browsers do not show over WebRTC, and this server does not transcode it`
+			)
 		this.#log.info({why}, 'transcoding')
 		try {
 			const attachment = this.#attach(await transcode())
@@ -152,7 +177,7 @@ export class WhepSession {
 		let why: string
 		try {
 			const attachment = this.#attach(request)
-			if (await this.#wait(attachment.verdict) === 'plays') return undefined
+			if ((await this.#wait(attachment.verdict)) === 'plays') return undefined
 			why = 'B-frames'
 		} catch (error) {
 			if (!(error instanceof SluiceError) || error.code !== 'camera_unsupported') throw error
@@ -173,7 +198,9 @@ export class WhepSession {
 		const engine = webrtc.engine()
 		const early: Frame[] = []
 		let onFirst: (() => void) | undefined
-		const first = new Promise<void>(resolve => { onFirst = resolve })
+		const first = new Promise<void>(resolve => {
+			onFirst = resolve
+		})
 		const subscriber: Subscriber = {
 			// The WebRTC worker keeps a group of its own for late viewers.
 			takesAnyFrame: true,
@@ -185,7 +212,9 @@ export class WhepSession {
 				if (this.#attachment?.subscriber === subscriber) this.#attachment.source.offer(frame)
 				else early.push(frame)
 			},
-			onFailure: error => { this.#onStreamFailure(error) }
+			onFailure: error => {
+				this.#onStreamFailure(error)
+			}
 		}
 		const stream = streams.attach(request, subscriber, this.#log)
 		const source = engine.source(stream)
@@ -195,7 +224,14 @@ export class WhepSession {
 			this.#onStreamFailure(new SluiceError('not_acceptable', 'the camera began to send B-frames'))
 		}
 		source.onBFrames.add(onBFrames)
-		this.#attachment = {stream, subscriber, engine, source, verdict: first.then(async () => source.verdict), onBFrames}
+		this.#attachment = {
+			stream,
+			subscriber,
+			engine,
+			source,
+			verdict: first.then(async () => source.verdict),
+			onBFrames
+		}
 		// Emptied, for the subscriber holds it as long as the session lives.
 		for (const frame of early.splice(0)) source.offer(frame)
 		return this.#attachment
@@ -221,11 +257,16 @@ export class WhepSession {
 		const onAbort = () => this.#rejectWait?.(signal.reason as SluiceError)
 		signal.addEventListener('abort', onAbort, {once: true})
 		try {
-			return await Promise.race([verdict, new Promise<never>((_, reject) => {
-				this.#rejectWait = reject
-				// A shared stream whose camera was lost is tried again for longer.
-				timer = setTimeout(() => { reject(new SluiceError('camera_timeout', `no picture within ${openTimeoutMs / 1000} s`)) }, openTimeoutMs)
-			})])
+			return await Promise.race([
+				verdict,
+				new Promise<never>((_, reject) => {
+					this.#rejectWait = reject
+					// A shared stream whose camera was lost is tried again for longer.
+					timer = setTimeout(() => {
+						reject(new SluiceError('camera_timeout', `no picture within ${openTimeoutMs / 1000} s`))
+					}, openTimeoutMs)
+				})
+			])
 		} finally {
 			clearTimeout(timer)
 			signal.removeEventListener('abort', onAbort)
@@ -252,8 +293,12 @@ export class WhepSession {
 		}
 		this.#peer.close()
 		// The worker's answer has the counters; a worker that hangs gives none.
-		const timer = setTimeout(() => { this.#end(error.detail) }, closeTimeoutMs)
-		void this.closed.then(() => { clearTimeout(timer) })
+		const timer = setTimeout(() => {
+			this.#end(error.detail)
+		}, closeTimeoutMs)
+		void this.closed.then(() => {
+			clearTimeout(timer)
+		})
 	}
 
 	#end(reason: string, counters?: SessionCounters): void {
@@ -261,7 +306,14 @@ export class WhepSession {
 		this.#ended = true
 		this.#ending.abort(new SluiceError('webrtc_failed', reason))
 		this.#detach()
-		this.#log.info({reason: asSluiceError(this.#ending.signal.reason).detail, seconds: Math.round((performance.now() - this.#openedMs) / 1000), ...counters}, 'viewer gone')
+		this.#log.info(
+			{
+				reason: asSluiceError(this.#ending.signal.reason).detail,
+				seconds: Math.round((performance.now() - this.#openedMs) / 1000),
+				...counters
+			},
+			'viewer gone'
+		)
 		this.#resolveClosed()
 	}
 }

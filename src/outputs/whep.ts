@@ -28,9 +28,20 @@ const plainTemplate = 'h264'
 const transcodingTemplate = 'webrtc.transcode'
 
 /** Where the camera is off, WHEP has a status of its own: a player tries again later. */
-const offCodes: readonly ErrorCode[] = ['camera_unreachable', 'camera_not_found', 'camera_timeout', 'camera_lost']
+const offCodes: readonly ErrorCode[] = [
+	'camera_unreachable',
+	'camera_not_found',
+	'camera_timeout',
+	'camera_lost'
+]
 /** Failures that come of opening a stream: they are worded as everywhere else. */
-const streamCodes: readonly ErrorCode[] = [...offCodes, 'camera_unauthorized', 'camera_unsupported', 'pipeline_failed', 'template_invalid']
+const streamCodes: readonly ErrorCode[] = [
+	...offCodes,
+	'camera_unauthorized',
+	'camera_unsupported',
+	'pipeline_failed',
+	'template_invalid'
+]
 
 export interface WhepOptions {
 	/** Reads a query as every output does. */
@@ -64,7 +75,8 @@ export class Whep {
 	async answer(context: Context, id: string | undefined): Promise<void> {
 		context.set({
 			'Access-Control-Allow-Origin': '*',
-			'Access-Control-Expose-Headers': 'Location, Link, ETag, Retry-After, Accept-Post, Accept-Patch',
+			'Access-Control-Expose-Headers':
+				'Location, Link, ETag, Retry-After, Accept-Post, Accept-Patch',
 			'Cache-Control': 'no-store'
 		})
 		try {
@@ -77,7 +89,8 @@ export class Whep {
 			}
 			const error = asSluiceError(thrown)
 			this.#options.metrics.failed(error.code)
-			if (error.code === 'internal_error') this.#options.log.error({err: thrown, method: context.method}, 'request failed')
+			if (error.code === 'internal_error')
+				this.#options.log.error({err: thrown, method: context.method}, 'request failed')
 			this.#tell(context, error)
 		}
 	}
@@ -95,8 +108,7 @@ export class Whep {
 			answerOptions(context, allowed, {'Accept-Post': offerType})
 			// Some players ask here for ICE servers, before they make their offer. A preflight is the browser's own, and no page reads it.
 			if (context.get('Access-Control-Request-Method') === '') this.#nameIceServers(context)
-		}
-		else if (context.method === 'GET') context.status = 204
+		} else if (context.method === 'GET') context.status = 204
 		else if (context.method === 'HEAD') {
 			context.status = 200
 			context.set('Content-Type', offerType)
@@ -138,7 +150,11 @@ export class Whep {
 		requireConnection(context)
 		// Others have come, or the server has begun to stop, while this was read.
 		this.#requirePlace()
-		if (request.images) throw new SluiceError('bad_request', `the template ${request.plain.template} gives images, and this address sends coded video`)
+		if (request.images)
+			throw new SluiceError(
+				'bad_request',
+				`the template ${request.plain.template} gives images, and this address sends coded video`
+			)
 		const id = randomBytes(18).toString('base64url')
 		const etag = `"${randomBytes(9).toString('base64url')}"`
 		const meter = metrics.viewer('whep')
@@ -150,7 +166,10 @@ export class Whep {
 			request,
 			unplayable: this.#unplayable,
 			addresses: this.#addresses.get,
-			transcode: transcode && query['pipeline'] === undefined ? async () => readRequest({...query, pipeline: transcodingTemplate}) : undefined,
+			transcode:
+				transcode && query['pipeline'] === undefined
+					? async () => readRequest({...query, pipeline: transcodingTemplate})
+					: undefined,
 			log: log.child({viewer: viewerName(context.req), camera: request.source.label})
 		})
 		this.#sessions.set(id, {session, etag})
@@ -159,7 +178,9 @@ export class Whep {
 			meter.close()
 		})
 		// A viewer that does not wait for its answer knows no session that it could end.
-		const onGone = () => { if (!context.res.writableFinished) void session.close() }
+		const onGone = () => {
+			if (!context.res.writableFinished) void session.close()
+		}
 		context.res.once('close', onGone)
 		const answer = await session.open()
 		context.status = 201
@@ -172,7 +193,11 @@ export class Whep {
 
 	#nameIceServers(context: Context): void {
 		const {iceServers} = this.#options
-		if (iceServers.length > 0) context.set('Link', iceServers.map(server => iceServerLink(server, Date.now() / 1000)))
+		if (iceServers.length > 0)
+			context.set(
+				'Link',
+				iceServers.map(server => iceServerLink(server, Date.now() / 1000))
+			)
 	}
 
 	/** @throws SluiceError `shutting_down`, `over_capacity` */
@@ -180,7 +205,11 @@ export class Whep {
 		const {maxViewers} = this.#options
 		if (this.#closed) throw new SluiceError('shutting_down', 'the server is shutting down')
 		if (this.#sessions.size >= maxViewers) this.#makeRoom()
-		if (this.#sessions.size >= maxViewers) throw new SluiceError('over_capacity', `${maxViewers} viewers watch over WebRTC already; --max-webrtc-viewers allows no more`)
+		if (this.#sessions.size >= maxViewers)
+			throw new SluiceError(
+				'over_capacity',
+				`${maxViewers} viewers watch over WebRTC already; --max-webrtc-viewers allows no more`
+			)
 	}
 
 	/** Whoever has an answer and does not connect gives way to others long before its time is up. */
@@ -194,18 +223,36 @@ export class Whep {
 	}
 
 	#tell(context: Context, error: SluiceError): void {
-		const status = offCodes.includes(error.code) ? 409 : error.code === 'camera_unsupported' ? 406 : error.status
-		const {error: text} = errorBody(error, streamCodes.includes(error.code) ? cameraAsSent(context.query) : undefined)
+		const status = offCodes.includes(error.code)
+			? 409
+			: error.code === 'camera_unsupported'
+				? 406
+				: error.status
+		const {error: text} = errorBody(
+			error,
+			streamCodes.includes(error.code) ? cameraAsSent(context.query) : undefined
+		)
 		context.status = status
 		if (status === 409 || status === 503) context.set('Retry-After', String(retryAfterSeconds))
-		context.body = JSON.stringify({type: 'about:blank', title: errorTable[error.code].text, status, detail: error.detail, code: error.code, error: text})
+		context.body = JSON.stringify({
+			type: 'about:blank',
+			title: errorTable[error.code].text,
+			status,
+			detail: error.detail,
+			code: error.code,
+			error: text
+		})
 		context.set('Content-Type', 'application/problem+json')
 	}
 }
 
 /** @throws SluiceError `bad_request` behind an answer without an end: nobody would hear of this connection's end */
 function requireConnection({res}: Context): void {
-	if (!res.socket) throw new SluiceError('bad_request', 'the request came behind another one that is not answered yet')
+	if (!res.socket)
+		throw new SluiceError(
+			'bad_request',
+			'the request came behind another one that is not answered yet'
+		)
 }
 
 /**
@@ -214,18 +261,33 @@ function requireConnection({res}: Context): void {
  * that is there and wrong is refused all the same: [RFC 9110 13.1.1] forbids to do what was asked then, and WHIP has 412 for it.
  * @throws SluiceError `precondition_failed`, `unsupported_media_type`, `bad_request`, `unprocessable`
  */
-async function patch(context: Context, {session, etag}: {session: WhepSession; etag: string}): Promise<void> {
+async function patch(
+	context: Context,
+	{session, etag}: {session: WhepSession; etag: string}
+): Promise<void> {
 	const {ice} = readFragment(await readBody(context, fragmentType))
 	const match = context.get('If-Match')
 	const tags = match.split(',').map(tag => tag.trim())
 	// A restart comes with "*", quoted in WHEP's own example.
 	const holds = match === '' || tags.includes('*') || tags.includes('"*"') || tags.includes(etag)
-	if (!holds) throw new SluiceError('precondition_failed', `If-Match does not name this session's ETag, ${etag}`)
-	if (ice && !session.ufrags.includes(ice.ufrag)) throw new SluiceError('unprocessable', 'this server does not restart ICE; open another session, and end this one')
+	if (!holds)
+		throw new SluiceError(
+			'precondition_failed',
+			`If-Match does not name this session's ETag, ${etag}`
+		)
+	if (ice && !session.ufrags.includes(ice.ufrag))
+		throw new SluiceError(
+			'unprocessable',
+			'this server does not restart ICE; open another session, and end this one'
+		)
 	context.status = 204
 }
 
-function answerOptions(context: Context, allowed: readonly string[], headers: Record<string, string>): void {
+function answerOptions(
+	context: Context,
+	allowed: readonly string[],
+	headers: Record<string, string>
+): void {
 	context.status = 200
 	context.set({
 		Allow: allowed.join(', '),
@@ -246,7 +308,11 @@ function refuseMethod(context: Context, allowed: readonly string[]): never {
 /** @throws SluiceError `unsupported_media_type`, `too_large`, `bad_request` */
 async function readBody(context: Context, type: string): Promise<string> {
 	const given = context.get('Content-Type').split(';', 1)[0]?.trim().toLowerCase() ?? ''
-	if (given !== type) throw new SluiceError('unsupported_media_type', `Content-Type must be ${type}, not ${JSON.stringify(given.slice(0, 64))}`)
+	if (given !== type)
+		throw new SluiceError(
+			'unsupported_media_type',
+			`Content-Type must be ${type}, not ${JSON.stringify(given.slice(0, 64))}`
+		)
 	try {
 		return await readText(context.req)
 	} catch (error) {
@@ -259,12 +325,15 @@ async function readBody(context: Context, type: string): Promise<string> {
 async function readText(request: IncomingMessage): Promise<string> {
 	const chunks: Buffer[] = []
 	let bytes = 0
-	const timer = setTimeout(() => { request.destroy() }, bodyTimeoutMs)
+	const timer = setTimeout(() => {
+		request.destroy()
+	}, bodyTimeoutMs)
 	try {
 		// A viewer that hears of the limit before it has sent all must be able to read that: the connection is not cut here.
 		for await (const chunk of request.iterator({destroyOnReturn: false}) as AsyncIterable<Buffer>) {
 			bytes += chunk.byteLength
-			if (bytes > maxBodyBytes) throw new SluiceError('too_large', `the body has more than ${maxBodyBytes} bytes`)
+			if (bytes > maxBodyBytes)
+				throw new SluiceError('too_large', `the body has more than ${maxBodyBytes} bytes`)
 			chunks.push(chunk)
 		}
 		return new TextDecoder('utf-8', {fatal: true}).decode(Buffer.concat(chunks))

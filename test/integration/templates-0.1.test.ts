@@ -23,7 +23,7 @@ const missing = /^no element "(va|vaapi|qsv|nv|cuda|v4l2)\w+"/
 test.serial('templates of 0.1 are all read, and lack elements for hardware at most', async t => {
 	const sluice = await startSluice(t, ['--pipelines', folder])
 	const answer = await fetch(`${sluice.http}/pipelines`)
-	const {pipelines} = await answer.json() as {pipelines: Description[]}
+	const {pipelines} = (await answer.json()) as {pipelines: Description[]}
 	t.is(pipelines.length, 22)
 	for (const {name, available, unavailable, error} of pipelines) {
 		t.is(error, undefined, name)
@@ -44,13 +44,16 @@ async function examiner(t: ExecutionContext): Promise<(launch: string) => Promis
 	const worker = new Worker(program, createLog('silent'), readFromWorker)
 	t.teardown(async () => worker.close())
 	await worker.ready
-	return async launch => new Promise((resolve, reject) => {
-		worker.onMessage = message => {
-			if (message.type === 'examined') resolve(message.examined)
-		}
-		void worker.exited.then(() => { reject(new Error('the worker ended')) })
-		worker.send({type: 'examine', launch})
-	})
+	return async launch =>
+		new Promise((resolve, reject) => {
+			worker.onMessage = message => {
+				if (message.type === 'examined') resolve(message.examined)
+			}
+			void worker.exited.then(() => {
+				reject(new Error('the worker ended'))
+			})
+			worker.send({type: 'examine', launch})
+		})
 }
 
 test.serial('templates of 0.1 take the extremes of their parameters', async t => {
@@ -60,7 +63,9 @@ test.serial('templates of 0.1 take the extremes of their parameters', async t =>
 	for (const name of names) {
 		const template = await readTemplate(folder, name)
 		for (let index = 0; index < 3; index++) {
-			const values = template.parameters.map(each => [each.name, extremes(each)[index] ?? ''] as const)
+			const values = template.parameters.map(
+				each => [each.name, extremes(each)[index] ?? ''] as const
+			)
 			const examined = await examine(fillTemplate(template, new Map(values)))
 			const what = `${name} ${JSON.stringify(values)}`
 			const maxBuffers = template.output === 'image/jpeg' ? 1 : 60

@@ -22,7 +22,10 @@ const extras = ['curl', 'jq', 'ffmpeg', 'vlc']
 /** `npm start` compiles first. */
 const commandTimeoutMs = 300_000
 
-const missing = (command: string) => extras.filter(name => new RegExp(`(^|\\s)${name}\\s`).test(command) && spawnSync('which', [name]).status !== 0)
+const missing = (command: string) =>
+	extras.filter(
+		name => new RegExp(`(^|\\s)${name}\\s`).test(command) && spawnSync('which', [name]).status !== 0
+	)
 
 /** Runs commands one after the other. One that stays, a camera or a server, is left to itself once it is ready. */
 class Terminals {
@@ -34,7 +37,9 @@ class Terminals {
 	constructor(t: ExecutionContext, network: Network) {
 		this.#t = t
 		this.#network = network
-		t.teardown(async () => Promise.all([...this.#staying.values()].map(async program => end(program))))
+		t.teardown(async () =>
+			Promise.all([...this.#staying.values()].map(async program => end(program)))
+		)
 	}
 
 	/** Resolves with what it printed, when it has ended well or is ready. */
@@ -52,10 +57,15 @@ class Terminals {
 		const program = this.#network.start('setsid', ['bash', '-c', command], {stream: 'stderr'})
 		if (stays) this.#staying.set(port, program)
 		let code: number | null | undefined
-		void program.exit.then(exit => { code = exit.code })
-		const ready = () => program.lines.some(line => line['msg'] === 'listening') || program.text.some(line => /"event": ?"ready"/.test(line))
+		void program.exit.then(exit => {
+			code = exit.code
+		})
+		const ready = () =>
+			program.lines.some(line => line['msg'] === 'listening') ||
+			program.text.some(line => /"event": ?"ready"/.test(line))
 		await until(() => code !== undefined || ready(), commandTimeoutMs, `${at}: ${command}`)
-		const told = () => `${at}: ${command}\n${program.text.join('\n')}\n${JSON.stringify(program.lines)}`
+		const told = () =>
+			`${at}: ${command}\n${program.text.join('\n')}\n${JSON.stringify(program.lines)}`
 		if (stays) {
 			this.#t.true(ready(), told())
 		} else {
@@ -82,7 +92,13 @@ async function end(program: Program): Promise<void> {
 
 const shape = (line: string) => line.replace(/\d+(?:\.\d+)?/g, 'N')
 
-const files = [...new Set(allFences().filter(({language, tag}) => tag === 'run' && ['sh', 'console'].includes(language)).map(({file}) => file))]
+const files = [
+	...new Set(
+		allFences()
+			.filter(({language, tag}) => tag === 'run' && ['sh', 'console'].includes(language))
+			.map(({file}) => file)
+	)
+]
 
 for (const file of files) {
 	test.serial(`the commands of ${file} do what it says`, async t => {
@@ -90,10 +106,14 @@ for (const file of files) {
 		const network = await ownNetwork(t, overlays)
 		if (!network) return
 		const terminals = new Terminals(t, network)
-		await terminals.run('sleep infinity | /usr/bin/python3 scripts/camera.py --port 8554', 'the camera of npm run demo')
+		await terminals.run(
+			'sleep infinity | /usr/bin/python3 scripts/camera.py --port 8554',
+			'the camera of npm run demo'
+		)
 		for (const fence of allFences().filter(candidate => candidate.file === file)) {
 			// The document says under which name to save it.
-			if (fence.language === 'yaml') await terminals.run(`cat >sluice.yaml <<'END'\n${fence.text}\nEND`, fence.at)
+			if (fence.language === 'yaml')
+				await terminals.run(`cat >sluice.yaml <<'END'\n${fence.text}\nEND`, fence.at)
 			if (fence.tag !== 'run' || !['sh', 'console'].includes(fence.language)) continue
 			for (const {command, output} of commandsOf(fence)) {
 				const told = await terminals.run(command, fence.at)
@@ -102,16 +122,24 @@ for (const file of files) {
 		}
 		if (file !== 'README.md') return
 		await terminals.run('node dist/main.js', 'a server with no option')
-		for (const command of ofTable(readFileSync(file, 'utf8'))) await terminals.run(command, 'README.md, what plays /stream.mjpeg')
+		for (const command of ofTable(readFileSync(file, 'utf8')))
+			await terminals.run(command, 'README.md, what plays /stream.mjpeg')
 	})
 }
 
 /** The commands in the table of programs that play pictures over HTTP. GStreamer's needs a screen, and would not end. */
 function ofTable(readme: string): string[] {
-	const rows = [...readme.matchAll(/^\| (?:ffmpeg|VLC|GStreamer|curl)[^|]*\| `([^`]+)` \|$/gm)].map(([, command = '']) => command)
-	return rows.filter(command => !command.startsWith('vlc')).map(command => command.replace('autovideosink', 'fakesink num-buffers=10'))
+	const rows = [...readme.matchAll(/^\| (?:ffmpeg|VLC|GStreamer|curl)[^|]*\| `([^`]+)` \|$/gm)].map(
+		([, command = '']) => command
+	)
+	return rows
+		.filter(command => !command.startsWith('vlc'))
+		.map(command => command.replace('autovideosink', 'fakesink num-buffers=10'))
 }
 
 test('the table of programs is there', t => {
-	t.deepEqual(ofTable(readFileSync('README.md', 'utf8')).map(command => command.split(' ', 1)[0]), ['ffmpeg', 'gst-launch-1.0', 'curl'])
+	t.deepEqual(
+		ofTable(readFileSync('README.md', 'utf8')).map(command => command.split(' ', 1)[0]),
+		['ffmpeg', 'gst-launch-1.0', 'curl']
+	)
 })

@@ -40,4 +40,6 @@ export function close() {
 }
 
 socket.on('error', () => undefined)
-socket.on('close', () => { process.exit(0) })
+socket.on('close', () => {
+	process.exit(0)
+})

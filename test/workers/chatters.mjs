@@ -4,7 +4,9 @@ import {writeFrame} from './gdp.mjs'
 
 onMessage(message => {
 	if (message.type === 'stop') process.exit(0)
-	setInterval(() => { writeFrame('picture') }, 20)
+	setInterval(() => {
+		writeFrame('picture')
+	}, 20)
 	const text = 'x'.repeat(60_000)
 	const write = () => process.stderr.write(text, write)
 	write()

@@ -3,6 +3,9 @@ import {onMessage, send} from './channel.mjs'
 import {writeFrame} from './gdp.mjs'
 
 onMessage(message => {
-	if (message.type === 'start') writeFrame('picture', {}, () => { process.kill(process.pid, 'SIGSEGV') })
+	if (message.type === 'start')
+		writeFrame('picture', {}, () => {
+			process.kill(process.pid, 'SIGSEGV')
+		})
 })
 send({type: 'ready'})

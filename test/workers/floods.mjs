@@ -6,7 +6,11 @@ process.on('SIGTERM', () => undefined)
 onMessage(message => {
 	if (message.type !== 'start') return
 	const data = Buffer.alloc(100_000)
-	const flood = () => { writeFrame(data, {}, error => { if (!error) flood() }) }
+	const flood = () => {
+		writeFrame(data, {}, error => {
+			if (!error) flood()
+		})
+	}
 	for (let index = 0; index < 10; index++) flood()
 })
 send({type: 'ready'})

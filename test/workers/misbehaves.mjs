@@ -17,47 +17,114 @@ function pour(head, total) {
 	let left = total
 	write(head)
 	const next = () => {
-		if ((left -= part.length) >= 0) write(part, error => { if (!error) next() })
+		if ((left -= part.length) >= 0)
+			write(part, error => {
+				if (!error) next()
+			})
 	}
 	next()
 }
 
 function flood(message) {
 	const many = Buffer.concat(Array(10_000).fill(packet(message)))
-	const next = () => { write(many, error => { if (!error) next() }) }
+	const next = () => {
+		write(many, error => {
+			if (!error) next()
+		})
+	}
 	next()
 }
 
 const acts = {
-	'raw bytes': () => { write(Buffer.from('hello, world')) },
-	zeros: () => { write(Buffer.alloc(64)) },
-	'2 GB': () => { pour(header(2 ** 31 - 1), Infinity) },
-	'300 MB': () => { pour(header(300 * 2 ** 20), 300 * 2 ** 20) },
-	null: () => { send(null) },
-	number: () => { send(42) },
-	array: () => { send([{type: 'ready'}]) },
-	'no message': () => { send({hello: 'world'}) },
-	'unknown type': () => { send({type: 'constructor'}) },
-	'missing field': () => { send({type: 'codec'}) },
-	'wrong field': () => { send({type: 'bus', message: null}) },
-	'wrong field of a field': () => { send({type: 'bus', message: {kind: 'error', element: ['src']}}) },
-	'further field': () => { send({type: 'ready', hello: 'world'}) },
-	prototype: () => { write(json('{"type":"ready","__proto__":{"polluted":true}}')) },
-	'negative count': () => { send({type: 'counted', frames: -1, bytes: 0, dropped: 0}) },
-	'invalid UTF-8': () => { write(packet(Buffer.from([0x22, 0xff, 0xfe, 0x22]))) },
-	'cut JSON': () => { write(json('{"type":"ready"')) },
-	'deep nesting': () => { write(json('['.repeat(32_000) + ']'.repeat(32_000))) },
-	'deep nesting in a field': () => { write(json(`{"type":"codec","codec":${'['.repeat(30_000)}${']'.repeat(30_000)}}`)) },
-	'half a message': () => { write(packet({type: 'codec', codec: 'H264'}).subarray(0, 10), () => { process.exit(0) }) },
+	'raw bytes': () => {
+		write(Buffer.from('hello, world'))
+	},
+	zeros: () => {
+		write(Buffer.alloc(64))
+	},
+	'2 GB': () => {
+		pour(header(2 ** 31 - 1), Infinity)
+	},
+	'300 MB': () => {
+		pour(header(300 * 2 ** 20), 300 * 2 ** 20)
+	},
+	null: () => {
+		send(null)
+	},
+	number: () => {
+		send(42)
+	},
+	array: () => {
+		send([{type: 'ready'}])
+	},
+	'no message': () => {
+		send({hello: 'world'})
+	},
+	'unknown type': () => {
+		send({type: 'constructor'})
+	},
+	'missing field': () => {
+		send({type: 'codec'})
+	},
+	'wrong field': () => {
+		send({type: 'bus', message: null})
+	},
+	'wrong field of a field': () => {
+		send({type: 'bus', message: {kind: 'error', element: ['src']}})
+	},
+	'further field': () => {
+		send({type: 'ready', hello: 'world'})
+	},
+	prototype: () => {
+		write(json('{"type":"ready","__proto__":{"polluted":true}}'))
+	},
+	'negative count': () => {
+		send({type: 'counted', frames: -1, bytes: 0, dropped: 0})
+	},
+	'invalid UTF-8': () => {
+		write(packet(Buffer.from([0x22, 0xff, 0xfe, 0x22])))
+	},
+	'cut JSON': () => {
+		write(json('{"type":"ready"'))
+	},
+	'deep nesting': () => {
+		write(json('['.repeat(32_000) + ']'.repeat(32_000)))
+	},
+	'deep nesting in a field': () => {
+		write(json(`{"type":"codec","codec":${'['.repeat(30_000)}${']'.repeat(30_000)}}`))
+	},
+	'half a message': () => {
+		write(packet({type: 'codec', codec: 'H264'}).subarray(0, 10), () => {
+			process.exit(0)
+		})
+	},
 	'no channel': () => {
 		close()
 		setInterval(() => undefined, 1000)
 	},
-	'flood of codecs': () => { flood({type: 'codec', codec: 'H264'}) },
-	'flood of failures': () => { flood({type: 'bus', message: {kind: 'error', element: 'src', message: 'Could not open resource for reading and writing.', debug: 'x\nFailed to connect.'}}) },
-	'flood of counts': () => { flood({type: 'counted', frames: 0, bytes: 0, dropped: 0}) },
-	'flood of ready': () => { flood({type: 'ready'}) },
-	'no answer': () => { send({type: 'answer', session, sdp: 'v=0\r\nhello\r\n'}) }
+	'flood of codecs': () => {
+		flood({type: 'codec', codec: 'H264'})
+	},
+	'flood of failures': () => {
+		flood({
+			type: 'bus',
+			message: {
+				kind: 'error',
+				element: 'src',
+				message: 'Could not open resource for reading and writing.',
+				debug: 'x\nFailed to connect.'
+			}
+		})
+	},
+	'flood of counts': () => {
+		flood({type: 'counted', frames: 0, bytes: 0, dropped: 0})
+	},
+	'flood of ready': () => {
+		flood({type: 'ready'})
+	},
+	'no answer': () => {
+		send({type: 'answer', session, sdp: 'v=0\r\nhello\r\n'})
+	}
 }
 
 let session
@@ -72,7 +139,9 @@ function misbehave(moment) {
 function count() {
 	writeCaps('video/x-vp8')
 	let beat = 0
-	setInterval(() => { writeFrame(JSON.stringify({pid: process.pid, beat: beat++})) }, 20)
+	setInterval(() => {
+		writeFrame(JSON.stringify({pid: process.pid, beat: beat++}))
+	}, 20)
 }
 
 process.on('SIGTERM', () => undefined)

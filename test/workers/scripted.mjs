@@ -7,9 +7,25 @@ import {writeCaps, writeFrame} from './gdp.mjs'
 
 const failures = {
 	eos: {kind: 'eos', element: ''},
-	refused: {kind: 'error', element: 'src', message: 'Could not open resource for reading and writing.', debug: 'gstrtspsrc.c\nFailed to connect.'},
-	unauthorized: {kind: 'error', element: 'src', message: 'Unauthorized', debug: 'gstrtspsrc.c\nUnauthorized (401)', rtspStatus: 401},
-	broken: {kind: 'error', element: 'decoder', message: 'no such device', debug: 'decoder.c\nno such device'}
+	refused: {
+		kind: 'error',
+		element: 'src',
+		message: 'Could not open resource for reading and writing.',
+		debug: 'gstrtspsrc.c\nFailed to connect.'
+	},
+	unauthorized: {
+		kind: 'error',
+		element: 'src',
+		message: 'Unauthorized',
+		debug: 'gstrtspsrc.c\nUnauthorized (401)',
+		rtspStatus: 401
+	},
+	broken: {
+		kind: 'error',
+		element: 'decoder',
+		message: 'no such device',
+		debug: 'decoder.c\nno such device'
+	}
 }
 
 let note = () => undefined
@@ -30,8 +46,14 @@ async function gate(file, number) {
 }
 
 async function play({file, attempts}) {
-	const attempt = existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(line => line.includes('"start"')).length : 0
-	note = (event, facts) => { appendFileSync(file, `${JSON.stringify({event, attempt, pid: process.pid, ...facts})}\n`) }
+	const attempt = existsSync(file)
+		? readFileSync(file, 'utf8')
+				.split('\n')
+				.filter(line => line.includes('"start"')).length
+		: 0
+	note = (event, facts) => {
+		appendFileSync(file, `${JSON.stringify({event, attempt, pid: process.pid, ...facts})}\n`)
+	}
 	note('start')
 	// Frames: a letter each, K for a key frame; | waits until the test lets it go on, see gate(). `deaf`: neither a message nor
 	// SIGTERM ends it. `end`: what happens then.
@@ -46,10 +68,15 @@ async function play({file, attempts}) {
 			await gate(`${file}.${attempt}`, ++gates)
 			continue
 		}
-		const data = Buffer.concat([Buffer.from(JSON.stringify({attempt, index})), Buffer.alloc(bytes, ' ')])
+		const data = Buffer.concat([
+			Buffer.from(JSON.stringify({attempt, index})),
+			Buffer.alloc(bytes, ' ')
+		])
 		if (index++ === 0) writeCaps('video/x-vp8')
 		// A crash that follows finds it written.
-		await new Promise(resolve => { writeFrame(data, {keyFrame: letter === 'K' || letter === '…'}, resolve) })
+		await new Promise(resolve => {
+			writeFrame(data, {keyFrame: letter === 'K' || letter === '…'}, resolve)
+		})
 		await delay(everyMs)
 	}
 	if (end === 'crash') {
@@ -58,11 +85,15 @@ async function play({file, attempts}) {
 	} else if (end) send({type: 'bus', message: failures[end]})
 }
 
-process.on('SIGTERM', () => { if (!deaf) process.exit(0) })
+process.on('SIGTERM', () => {
+	if (!deaf) process.exit(0)
+})
 onMessage(message => {
 	if (message.type === 'start') void play(JSON.parse(message.launch))
-	else if (message.type === 'set') note('set', {property: `${message.element}.${message.property}`, value: message.value})
-	else if (message.type === 'playing' && codec) for (const told of [codec].flat()) send({type: 'codec', codec: told})
+	else if (message.type === 'set')
+		note('set', {property: `${message.element}.${message.property}`, value: message.value})
+	else if (message.type === 'playing' && codec)
+		for (const told of [codec].flat()) send({type: 'codec', codec: told})
 	else if (message.type === 'stop' && !deaf) process.exit(0)
 })
 send({type: 'ready'})

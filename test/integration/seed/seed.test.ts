@@ -52,7 +52,9 @@ test.serial('the page of another origin shows pictures, and else the error text'
 	const server = createServer((_, response) => {
 		response.setHeader('content-type', 'text/html').end(html)
 	}).listen(0, '127.0.0.1')
-	t.teardown(() => { server.close() })
+	t.teardown(() => {
+		server.close()
+	})
 	await once(server, 'listening')
 	const browser = await launchBrowser()
 	t.teardown(async () => browser.close())
@@ -64,11 +66,12 @@ test.serial('the page of another origin shows pictures, and else the error text'
 	}
 
 	await page.goto(address(camera.url('/h264')))
-	const shown = async (before: string) => page.waitForFunction(last => {
-		const picture = document.querySelector('img')
-		if (picture?.complete !== true || picture.src === last) return false
-		return picture.naturalWidth === 640 && picture.naturalHeight === 360 && picture.src
-	}, before)
+	const shown = async (before: string) =>
+		page.waitForFunction(last => {
+			const picture = document.querySelector('img')
+			if (picture?.complete !== true || picture.src === last) return false
+			return picture.naturalWidth === 640 && picture.naturalHeight === 360 && picture.src
+		}, before)
 	const first = String(await (await shown('')).jsonValue())
 	t.true(first.startsWith('blob:'))
 	await shown(first)
