@@ -1,4 +1,4 @@
-import {type ErrorCode, SluiceError} from './errors.js'
+import {type ErrorCode, SluiceError} from './base/errors.js'
 import type {BusMessage} from './worker-messages.js'
 
 /** What rtspsrc posts in each of these cases was measured with GStreamer 1.22; test/camera-failure.test.ts repeats it. */

@@ -1,7 +1,7 @@
 import {readFileSync, statSync} from 'node:fs'
 import {type CameraSource, namedSource, parseCameraSource} from './camera-source.js'
 import type {CameraEntry, ConfigFile} from './config-file.js'
-import {asSluiceError, SluiceError} from './errors.js'
+import {asSluiceError, SluiceError} from './base/errors.js'
 import {
 	defaultTemplate,
 	expectation,

@@ -5,9 +5,9 @@ import {parseArgs} from 'node:util'
 import {type CameraSource, parseCameraSource} from './camera-source.js'
 import {type Camera, readCameraEntry} from './cameras.js'
 import {ConfigFile} from './config-file.js'
-import {asSluiceError} from './errors.js'
+import {asSluiceError} from './base/errors.js'
 import {type IceServer, iceServerSyntax, parseIceServer} from './ice-servers.js'
-import {type LogLevel, logLevels} from './log.js'
+import {type LogLevel, logLevels} from './base/log.js'
 
 /** What the server runs with; validated once, and frozen. */
 export interface Config {

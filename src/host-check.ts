@@ -1,4 +1,4 @@
-import {SluiceError, wordsOf} from './errors.js'
+import {SluiceError, wordsOf} from './base/errors.js'
 import {
 	type ElementText,
 	elementsOf,

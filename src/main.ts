@@ -5,7 +5,7 @@ import process from 'node:process'
 import {check} from './check.js'
 import {checkUrl} from './check-url.js'
 import {type Command, type Config, readCommand, UsageError, version} from './config.js'
-import {createLog} from './log.js'
+import {createLog} from './base/log.js'
 import {Server} from './server.js'
 
 /** Shutdown has deadlines of its own, which sum up to less; this one is for what nobody thought of. */

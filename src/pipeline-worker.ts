@@ -9,9 +9,9 @@ import {createRequire} from 'node:module'
 import {Socket} from 'node:net'
 import process from 'node:process'
 import type {Element, Pipeline} from 'gstreamer-superficial'
-import {wordsOf} from './errors.js'
+import {wordsOf} from './base/errors.js'
 import {writingTo} from './frame-sink.js'
-import {RateLimit} from './rate-limit.js'
+import {RateLimit} from './base/rate-limit.js'
 import {
 	type BusMessage,
 	type Examined,

@@ -2,7 +2,7 @@ import type {AdaptiveProperty} from './adaptive.js'
 import {type CameraSource, noCamera} from './camera-source.js'
 import {type CameraChoice, chooseCamera, fixParameters} from './cameras.js'
 import {type DeclaredOutput, hasSameType} from './declared-output.js'
-import {SluiceError} from './errors.js'
+import {SluiceError} from './base/errors.js'
 import {defaultTemplate, fillTemplate, reservedParameters, type Template} from './template.js'
 
 /** What a viewer asks for: a camera, through a template filled with parameters. */

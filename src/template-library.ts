@@ -3,10 +3,10 @@ import {stat} from 'node:fs/promises'
 import {setTimeout as delay} from 'node:timers/promises'
 import {CameraMemory, rememberMs} from './camera-memory.js'
 import type {CameraSource} from './camera-source.js'
-import {asSluiceError, SluiceError} from './errors.js'
+import {asSluiceError, SluiceError} from './base/errors.js'
 import {type HostCheck, HostChecker} from './host-check.js'
 import {inOrder} from './launch.js'
-import type {Logger} from './log.js'
+import type {Logger} from './base/log.js'
 import {
 	findingText,
 	isVariant,

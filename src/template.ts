@@ -2,7 +2,7 @@ import {constants} from 'node:fs'
 import {open, readdir, realpath} from 'node:fs/promises'
 import path from 'node:path'
 import type {DeclaredOutput} from './declared-output.js'
-import {SluiceError, wordsOf} from './errors.js'
+import {SluiceError, wordsOf} from './base/errors.js'
 import {type Finding, inOrder, type Position} from './launch.js'
 import {maxMessageBytes} from './worker-channel.js'
 

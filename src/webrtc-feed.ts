@@ -1,4 +1,4 @@
-import {monotonicMs} from './clock.js'
+import {monotonicMs} from './base/clock.js'
 import {KeptGroup} from './kept-group.js'
 import type {SessionCounters} from './webrtc-messages.js'
 

@@ -5,7 +5,7 @@
 import {Buffer} from 'node:buffer'
 import type {Writable} from 'node:stream'
 import {maxFrameBytes} from './gdp.js'
-import {PacketReader} from './packet-reader.js'
+import {PacketReader} from './base/packet-reader.js'
 
 /** In one order. */
 export type OnWebRtcPipe<Bytes extends Uint8Array = Uint8Array> =

@@ -1,5 +1,5 @@
 import {BFrameFinder} from './b-frames.js'
-import {SluiceError} from './errors.js'
+import {SluiceError} from './base/errors.js'
 import type {Frame} from './stream.js'
 import type {OnWebRtcPipe} from './webrtc-pipe.js'
 

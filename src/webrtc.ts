@@ -1,6 +1,6 @@
 import {randomInt} from 'node:crypto'
-import {SluiceError, wordsOf} from './errors.js'
-import type {Logger} from './log.js'
+import {SluiceError, wordsOf} from './base/errors.js'
+import type {Logger} from './base/log.js'
 import {engineOffer, type EngineAnswer, readEngineAnswer} from './sdp.js'
 import type {Offer} from './sdp-offer.js'
 import {

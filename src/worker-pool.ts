@@ -1,5 +1,5 @@
-import {SluiceError} from './errors.js'
-import type {Logger} from './log.js'
+import {SluiceError} from './base/errors.js'
+import type {Logger} from './base/log.js'
 import {readFromWorker} from './worker-messages.js'
 import {Worker} from './worker.js'
 

@@ -1,6 +1,6 @@
 import test from 'ava'
 import {parseCameraSource} from '../dist/camera-source.js'
-import {SluiceError} from '../dist/errors.js'
+import {SluiceError} from '../dist/base/errors.js'
 
 const facts = (url: string) => {
 	const {location, user, password, host, port, transport} = parseCameraSource(url)

@@ -6,7 +6,7 @@ import {readFileSync} from 'node:fs'
 import {promisify} from 'node:util'
 import test from 'ava'
 import {environmentName, options, readCommand, UsageError} from '../dist/config.js'
-import {errorTable} from '../dist/errors.js'
+import {errorTable} from '../dist/base/errors.js'
 
 const run = promisify(execFile)
 

@@ -1,6 +1,6 @@
 import test from 'ava'
 import {Adaptive} from '../dist/adaptive.js'
-import {errorTable} from '../dist/errors.js'
+import {errorTable} from '../dist/base/errors.js'
 import {Metrics} from '../dist/metrics.js'
 import {startCamera, startSluice} from './processes.js'
 import {until, view} from './viewer.js'

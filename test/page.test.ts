@@ -3,7 +3,7 @@ import http from 'node:http'
 import type {AddressInfo} from 'node:net'
 import test, {type ExecutionContext} from 'ava'
 import type {Browser, BrowserContextOptions, Page, WebSocketRoute} from 'playwright-core'
-import {errorTable} from '../dist/errors.js'
+import {errorTable} from '../dist/base/errors.js'
 import {
 	advances,
 	cameraFlags,

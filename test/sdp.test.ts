@@ -1,6 +1,6 @@
 import test from 'ava'
-import {SluiceError} from '../dist/errors.js'
-import {Budget} from '../dist/rate-limit.js'
+import {SluiceError} from '../dist/base/errors.js'
+import {Budget} from '../dist/base/rate-limit.js'
 import {asksForKeyFrame, packetsAskedFor} from '../dist/rtcp.js'
 import {engineOffer, hostCandidate, readFragment} from '../dist/sdp.js'
 import {readOffer} from '../dist/sdp-offer.js'

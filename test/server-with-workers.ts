@@ -4,7 +4,7 @@
  */
 import process from 'node:process'
 import {readCommand} from '../dist/config.js'
-import {createLog} from '../dist/log.js'
+import {createLog} from '../dist/base/log.js'
 import {Server} from '../dist/server.js'
 
 const [pipelineWorker, webrtcWorker] = process.argv

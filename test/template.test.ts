@@ -2,7 +2,7 @@ import {mkdir, mkdtemp, symlink, truncate, writeFile} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import path from 'node:path'
 import test from 'ava'
-import {SluiceError} from '../dist/errors.js'
+import {SluiceError} from '../dist/base/errors.js'
 import {elementsOf, locate, unfinishedQuotes} from '../dist/launch.js'
 import {readStreamRequest} from '../dist/stream-request.js'
 import {

@@ -5,7 +5,7 @@ import process from 'node:process'
 import {fileURLToPath} from 'node:url'
 import test, {type ExecutionContext} from 'ava'
 import {readCommand} from '../dist/config.js'
-import {createLog} from '../dist/log.js'
+import {createLog} from '../dist/base/log.js'
 import {Server} from '../dist/server.js'
 import {
 	childrenOf,

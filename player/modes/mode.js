@@ -27,7 +27,7 @@
  * @property {Counts} counts
  * @property {{ms: number, of: 'draw' | 'decode' | 'network' | 'buffer'} | null} delay what can be measured of the delay, and what part of it that is
  * @property {{newest: number, best: number} | null} [quality] of JPEG images
- * @property {() => import('./../reasons.js').Reason | null} overdue asked when no picture came in time: why not, or null where it is too early to tell
+ * @property {() => import('../reasons.js').Reason | null} overdue asked when no picture came in time: why not, or null where it is too early to tell
  */
 
 /** A server that has answered only just now may still send a picture: for so long no mode is given up. */

@@ -1,5 +1,5 @@
 import type {Adaptive} from '../adaptive.js'
-import type {Logger} from '../log.js'
+import type {Logger} from '../base/log.js'
 import type {ViewerMeter} from '../metrics.js'
 import type {Stream} from '../stream.js'
 import type {Viewer} from '../viewer.js'

@@ -1,4 +1,4 @@
-import {monotonicMs} from '../clock.js'
+import {monotonicMs} from '../base/clock.js'
 import type {Frame} from '../stream.js'
 
 /** How far the wall clock is ahead of the monotonic one, as far as is known. */

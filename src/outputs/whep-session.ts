@@ -1,6 +1,6 @@
 import {CameraMemory} from '../camera-memory.js'
-import {asSluiceError, SluiceError} from '../errors.js'
-import {logFailure, type Logger} from '../log.js'
+import {asSluiceError, SluiceError} from '../base/errors.js'
+import {logFailure, type Logger} from '../base/log.js'
 import type {ViewerMeter} from '../metrics.js'
 import type {Frame} from '../stream.js'
 import {hostCandidate, writeAnswer} from '../sdp.js'

@@ -1,5 +1,5 @@
 import test, {type ExecutionContext} from 'ava'
-import {createLog} from '../../dist/log.js'
+import {createLog} from '../../dist/base/log.js'
 import {fillTemplate, listTemplates, type Parameter, readTemplate} from '../../dist/template.js'
 import {Worker} from '../../dist/worker.js'
 import {type Examined, readFromWorker} from '../../dist/worker-messages.js'
