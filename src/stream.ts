@@ -1,6 +1,6 @@
 import type {CameraSource} from './camera-source.js'
 import {SluiceError, type ErrorCode, asSluiceError} from './base/errors.js'
-import {KeptGroup} from './kept-group.js'
+import {KeptGroup} from './media/kept-group.js'
 import type {Logger} from './base/log.js'
 import type {Sample} from './frame-reader.js'
 import {Playback, type PlaybackContext} from './playback.js'

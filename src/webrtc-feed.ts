@@ -1,5 +1,5 @@
 import {monotonicMs} from './base/clock.js'
-import {KeptGroup} from './kept-group.js'
+import {KeptGroup} from './media/kept-group.js'
 import type {SessionCounters} from './webrtc-messages.js'
 
 /** What is kept since the last key frame; a longer group is not kept at all. */

@@ -1,4 +1,4 @@
-import {BFrameFinder} from './b-frames.js'
+import {BFrameFinder} from './media/b-frames.js'
 import {SluiceError} from './base/errors.js'
 import type {Frame} from './stream.js'
 import type {OnWebRtcPipe} from './webrtc-pipe.js'

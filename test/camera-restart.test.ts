@@ -1,7 +1,7 @@
 import http from 'node:http'
 import process from 'node:process'
 import test, {type ExecutionContext} from 'ava'
-import {isKeyFrame} from '../dist/h264.js'
+import {isKeyFrame} from '../dist/media/nal-units.js'
 import {jpegSize} from './jpeg.js'
 import {kill, messages, sessions, startPlainSluice} from './plain-sluice.js'
 import {type Camera, childrenOf, ended, type Sluice, startCamera} from './processes.js'

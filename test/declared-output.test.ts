@@ -3,7 +3,7 @@ import {tmpdir} from 'node:os'
 import path from 'node:path'
 import test, {type ExecutionContext} from 'ava'
 import {mismatchOf} from '../dist/declared-output.js'
-import {parseCaps} from '../dist/caps.js'
+import {parseCaps} from '../dist/media/caps.js'
 import {type Sluice, startCamera, startSluice} from './processes.js'
 import {until, view} from './viewer.js'
 

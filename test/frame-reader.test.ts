@@ -1,6 +1,6 @@
 import {spawnSync} from 'node:child_process'
 import test from 'ava'
-import {parseCaps} from '../dist/caps.js'
+import {parseCaps} from '../dist/media/caps.js'
 import {FrameReader, type Sample} from '../dist/frame-reader.js'
 import {type GdpPacket, gdpReader} from '../dist/gdp.js'
 

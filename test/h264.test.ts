@@ -1,6 +1,6 @@
 import test from 'ava'
-import {BFrameFinder} from '../dist/b-frames.js'
-import {isKeyFrame, type NalCodec, nalUnits, withLengths} from '../dist/h264.js'
+import {BFrameFinder} from '../dist/media/b-frames.js'
+import {isKeyFrame, type NalCodec, nalUnits, withLengths} from '../dist/media/nal-units.js'
 
 /** An access unit of NAL units, each with a start code of three or four bytes. */
 function accessUnit(...units: number[][]): Uint8Array {

@@ -1,6 +1,6 @@
 import {createHash} from 'node:crypto'
 import test from 'ava'
-import {isKeyFrame} from '../dist/h264.js'
+import {isKeyFrame} from '../dist/media/nal-units.js'
 import {startLink} from './link.js'
 import {type Sluice, startCamera, startSluice} from './processes.js'
 import {type TestViewer, until, view} from './viewer.js'

@@ -4,7 +4,7 @@ import path from 'node:path'
 import process from 'node:process'
 import {fileURLToPath} from 'node:url'
 import test, {type ExecutionContext} from 'ava'
-import {BFrameFinder} from '../dist/b-frames.js'
+import {BFrameFinder} from '../dist/media/b-frames.js'
 import {startCamera, startProgram, startSluice, type Sluice} from './processes.js'
 import {until, view} from './viewer.js'
 

@@ -1,10 +1,10 @@
 /** What reads the bytes and texts of strangers: does its time grow with their length, or with its square? */
 import {writeFileSync} from 'node:fs'
 import path from 'node:path'
-import {BFrameFinder} from '../../dist/b-frames.js'
-import {parseCaps} from '../../dist/caps.js'
+import {BFrameFinder} from '../../dist/media/b-frames.js'
+import {parseCaps} from '../../dist/media/caps.js'
 import {readCommand} from '../../dist/config.js'
-import {isKeyFrame, withLengths} from '../../dist/h264.js'
+import {isKeyFrame, withLengths} from '../../dist/media/nal-units.js'
 import {readOffer} from '../../dist/sdp.js'
 import {withoutPassword} from '../../player/address.js'
 import {iceServersIn} from '../../player/modes/webrtc.js'

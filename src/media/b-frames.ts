@@ -1,4 +1,4 @@
-import {headUnits, type NalCodec, type NalUnit} from './h264.js'
+import {headUnits, type NalCodec, type NalUnit} from './nal-units.js'
 
 /** Headers of slices and parameter sets end long before; what lies behind is not read. */
 const maxHeaderBytes = 1024

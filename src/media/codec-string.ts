@@ -1,4 +1,4 @@
-import {headUnits} from './h264.js'
+import {headUnits} from './nal-units.js'
 
 const spsType = 7
 

@@ -1,4 +1,4 @@
-import {timescale} from './mp4.js'
+import {timescale} from './mp4-boxes.js'
 
 /** How long each picture is shown after it is decoded, about: one that is coded out of order is decoded later than others. */
 const lead = timescale

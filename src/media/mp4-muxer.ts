@@ -1,7 +1,7 @@
 import type {Caps} from './caps.js'
 import {codecStringOf} from './codec-string.js'
-import type {GdpBuffer} from './gdp.js'
-import {fragment, initSegment, type TrackFormat} from './mp4.js'
+import type {GdpBuffer} from '../gdp.js'
+import {fragment, initSegment, type TrackFormat} from './mp4-boxes.js'
 import {Mp4Timeline} from './mp4-timeline.js'
 
 /** What is cut into fragments: H.264 with lengths before its NAL units, and its parameter sets in the caps. */
