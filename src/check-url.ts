@@ -12,7 +12,7 @@ import {createLog} from './base/log.js'
 import {Pipeline} from './pipeline.js'
 import {fillTemplate, readTemplate, withTemplate} from './template.js'
 import {readFromWorker} from './worker-messages.js'
-import {Worker} from './worker.js'
+import {Worker} from './workers/worker.js'
 
 const workerPath = new URL('pipeline-worker.js', import.meta.url)
 

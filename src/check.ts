@@ -4,7 +4,7 @@ import {inOrder} from './launch.js'
 import {createLog} from './base/log.js'
 import {examineTemplate, findingText, listTemplates, readText, templateFile} from './template.js'
 import {readFromWorker} from './worker-messages.js'
-import {Worker} from './worker.js'
+import {Worker} from './workers/worker.js'
 
 const workerPath = new URL('pipeline-worker.js', import.meta.url)
 

@@ -10,7 +10,7 @@ import {
 	unfinishedQuotes
 } from './launch.js'
 import {fillWithDefaults, launchFault, type Template} from './template.js'
-import type {Worker} from './worker.js'
+import type {Worker} from './workers/worker.js'
 import type {Built, Examined, SinkSettings} from './worker-messages.js'
 
 /** A check that takes longer has found a plug-in that hangs. */

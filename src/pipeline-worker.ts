@@ -19,7 +19,7 @@ import {
 	type FromWorker,
 	type ToWorker
 } from './worker-messages.js'
-import {killSoon, serve, shortened, withoutMiddle} from './worker-program.js'
+import {killSoon, serve, shortened, withoutMiddle} from './workers/child.js'
 
 // An addon's .node file can be required, not imported.
 const gstreamer = createRequire(import.meta.url)(

@@ -11,7 +11,7 @@ import {levelsFor, type Range, rangeOf} from './levels.js'
 import type {Logger} from './base/log.js'
 import {RateLimit} from './base/rate-limit.js'
 import {whyUnreachable} from './reachability.js'
-import type {Worker, WorkerExit} from './worker.js'
+import type {Worker, WorkerExit} from './workers/worker.js'
 import type {BusMessage, FromWorker, PropertyValue} from './worker-messages.js'
 
 /** Bounds that no camera reaches: beyond them the worker itself is broken. */

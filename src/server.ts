@@ -30,7 +30,7 @@ import {type TemplateDescription, TemplateLibrary} from './template-library.js'
 import {WebRtc} from './webrtc.js'
 import {WorkerPool} from './worker-pool.js'
 import {readFromWorker} from './worker-messages.js'
-import {Worker} from './worker.js'
+import {Worker} from './workers/worker.js'
 
 const playerDir = fileURLToPath(new URL('../player', import.meta.url))
 const workerPath = new URL('pipeline-worker.js', import.meta.url)

@@ -16,7 +16,7 @@ import {
 	type Template,
 	templateFile
 } from './template.js'
-import type {Worker} from './worker.js'
+import type {Worker} from './workers/worker.js'
 
 /** Editors write a file in several steps; this long after the last of them it is looked at. */
 const settleMs = 200

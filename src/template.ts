@@ -4,7 +4,7 @@ import path from 'node:path'
 import type {DeclaredOutput} from './declared-output.js'
 import {SluiceError, wordsOf} from './base/errors.js'
 import {type Finding, inOrder, type Position} from './launch.js'
-import {maxMessageBytes} from './worker-channel.js'
+import {maxMessageBytes} from './workers/channel.js'
 
 /** A parameter that a template declares in its header. */
 export type Parameter =

@@ -25,7 +25,7 @@ import type {
 } from './webrtc-messages.js'
 import {type OnWebRtcPipe, pipeReader} from './webrtc-pipe.js'
 import {framePipeFd} from './worker-messages.js'
-import {killSoon, serve, shortened} from './worker-program.js'
+import {killSoon, serve, shortened} from './workers/child.js'
 
 /** From the answer to the first moment that media can flow. */
 const connectTimeoutMs = 15_000

@@ -12,7 +12,7 @@ import {
 } from './webrtc-messages.js'
 import {type OnWebRtcPipe, writeToPipe} from './webrtc-pipe.js'
 import {WebRtcSource} from './webrtc-source.js'
-import {Worker} from './worker.js'
+import {Worker} from './workers/worker.js'
 
 /** Bytes that may wait in the pipe to the worker: all that a stream keeps for a late viewer, and half as much again. */
 const maxQueuedBytes = 24 * 1024 * 1024

@@ -4,7 +4,7 @@ import {HostChecker} from '../dist/host-check.js'
 import {createLog} from '../dist/base/log.js'
 import {parseTemplate} from '../dist/template.js'
 import {readFromWorker} from '../dist/worker-messages.js'
-import {Worker} from '../dist/worker.js'
+import {Worker} from '../dist/workers/worker.js'
 import {childrenOf} from './processes.js'
 import {until} from './viewer.js'
 

@@ -1,7 +1,7 @@
 import test, {type ExecutionContext} from 'ava'
 import {createLog} from '../../dist/base/log.js'
 import {fillTemplate, listTemplates, type Parameter, readTemplate} from '../../dist/template.js'
-import {Worker} from '../../dist/worker.js'
+import {Worker} from '../../dist/workers/worker.js'
 import {type Examined, readFromWorker} from '../../dist/worker-messages.js'
 import {cameraFlags} from '../browser.js'
 import {jpegSize} from '../jpeg.js'

@@ -1,4 +1,4 @@
-// A worker's channel to the server: a message is its length and JSON. See src/worker-channel.ts.
+// A worker's channel to the server: a message is its length and JSON. See src/workers/channel.ts.
 import {Socket} from 'node:net'
 
 const socket = new Socket({fd: 4})

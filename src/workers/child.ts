@@ -2,7 +2,7 @@
 import {Socket} from 'node:net'
 import process from 'node:process'
 import {Worker as Thread} from 'node:worker_threads'
-import {channelFd, channelReader, writeMessage} from './worker-channel.js'
+import {channelFd, channelReader, writeMessage} from './channel.js'
 
 /** How long stopping may take before the process kills itself. */
 const stopTimeoutMs = 1000

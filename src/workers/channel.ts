@@ -7,8 +7,8 @@
  */
 import {Buffer} from 'node:buffer'
 import type {Writable} from 'node:stream'
-import {PacketReader} from './base/packet-reader.js'
-import {Budget} from './base/rate-limit.js'
+import {PacketReader} from '../base/packet-reader.js'
+import {Budget} from '../base/rate-limit.js'
 
 /** The worker's file descriptor of the channel. */
 export const channelFd = 4

@@ -2,12 +2,12 @@ import {type ChildProcess, spawn} from 'node:child_process'
 import process from 'node:process'
 import type {Duplex, Readable, Writable} from 'node:stream'
 import {fileURLToPath} from 'node:url'
-import {wordsOf} from './base/errors.js'
-import type {Logger} from './base/log.js'
-import {RateLimit} from './base/rate-limit.js'
+import {wordsOf} from '../base/errors.js'
+import type {Logger} from '../base/log.js'
+import {RateLimit} from '../base/rate-limit.js'
 import {Watchdog} from './watchdog.js'
-import {channelFd, channelReader, writeMessage} from './worker-channel.js'
-import {framePipeFd, type FromWorker, type ToWorker} from './worker-messages.js'
+import {channelFd, channelReader, writeMessage} from './channel.js'
+import {framePipeFd, type FromWorker, type ToWorker} from '../worker-messages.js'
 
 /** Stopping is a message, then SIGTERM, then SIGKILL: milliseconds after close() was called. */
 const termAfterMs = 500
