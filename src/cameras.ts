@@ -1,5 +1,5 @@
 import {readFileSync, statSync} from 'node:fs'
-import {type CameraSource, namedSource, parseCameraSource} from './camera-source.js'
+import {type CameraSource, namedSource, parseCameraSource} from './cameras/camera-address.js'
 import type {CameraEntry, ConfigFile} from './config-file.js'
 import {asSluiceError, SluiceError} from './base/errors.js'
 import {

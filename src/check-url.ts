@@ -1,6 +1,6 @@
 import {readFile} from 'node:fs/promises'
 import {BFrameFinder} from './media/b-frames.js'
-import type {CameraSource} from './camera-source.js'
+import type {CameraSource} from './cameras/camera-address.js'
 import type {Caps} from './media/caps.js'
 import {monotonicMs} from './base/clock.js'
 import type {Config} from './config.js'

@@ -1,5 +1,5 @@
-import type {CameraMemory} from './camera-memory.js'
-import type {CameraSource} from './camera-source.js'
+import type {CameraMemory} from './cameras/camera-memory.js'
+import type {CameraSource} from './cameras/camera-address.js'
 import {asSluiceError, type ErrorCode, SluiceError} from './base/errors.js'
 import type {Sample} from './frame-reader.js'
 import type {Range} from './levels.js'

@@ -1,5 +1,5 @@
 import type {AdaptiveProperty} from './adaptive.js'
-import {type CameraSource, noCamera} from './camera-source.js'
+import {type CameraSource, noCamera} from './cameras/camera-address.js'
 import {type CameraChoice, chooseCamera, fixParameters} from './cameras.js'
 import {type DeclaredOutput, hasSameType} from './declared-output.js'
 import {SluiceError} from './base/errors.js'

@@ -1,4 +1,4 @@
-import type {CameraSource} from './camera-source.js'
+import type {CameraSource} from './cameras/camera-address.js'
 import {SluiceError, type ErrorCode, asSluiceError} from './base/errors.js'
 import {KeptGroup} from './media/kept-group.js'
 import type {Logger} from './base/log.js'

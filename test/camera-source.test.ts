@@ -1,5 +1,5 @@
 import test from 'ava'
-import {parseCameraSource} from '../dist/camera-source.js'
+import {parseCameraSource} from '../dist/cameras/camera-address.js'
 import {SluiceError} from '../dist/base/errors.js'
 
 const facts = (url: string) => {

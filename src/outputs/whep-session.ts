@@ -1,4 +1,4 @@
-import {CameraMemory} from '../camera-memory.js'
+import {CameraMemory} from '../cameras/camera-memory.js'
 import {asSluiceError, SluiceError} from '../base/errors.js'
 import {logFailure, type Logger} from '../base/log.js'
 import type {ViewerMeter} from '../metrics.js'

@@ -1,7 +1,7 @@
 import {randomBytes} from 'node:crypto'
 import type {IncomingMessage} from 'node:http'
 import type {Context} from 'koa'
-import {CameraMemory} from '../camera-memory.js'
+import {CameraMemory} from '../cameras/camera-memory.js'
 import {asSluiceError, errorBody, type ErrorCode, errorTable, SluiceError} from '../base/errors.js'
 import {HostAddresses} from '../host-addresses.js'
 import {type IceServer, iceServerLink} from '../ice-servers.js'

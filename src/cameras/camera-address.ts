@@ -1,4 +1,4 @@
-import {SluiceError} from './base/errors.js'
+import {SluiceError} from '../base/errors.js'
 
 /** The longest `rtsp_url` that is taken, in characters. */
 export const maxUrlLength = 2048

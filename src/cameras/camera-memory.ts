@@ -1,4 +1,4 @@
-import type {CameraSource} from './camera-source.js'
+import type {CameraSource} from './camera-address.js'
 
 /** A camera's owner may change what it sends; then what was found out is believed no longer than this. */
 export const rememberMs = 10 * 60 * 1000
