@@ -31,7 +31,7 @@ export default tseslint.config(
 						{
 							name: 'gstreamer-superficial',
 							message:
-								'The server process loads no native code: only src/pipeline-worker.ts imports it.'
+								'The server process loads no native code: only src/pipeline/worker-main.ts imports it.'
 						},
 						{
 							name: 'node-datachannel',
@@ -44,7 +44,7 @@ export default tseslint.config(
 		}
 	},
 	{
-		files: ['src/pipeline-worker.ts', 'src/webrtc-worker.ts', 'test/whep-client.ts'],
+		files: ['src/pipeline/worker-main.ts', 'src/webrtc-worker.ts', 'test/whep-client.ts'],
 		rules: {'no-restricted-imports': 'off'}
 	},
 	{

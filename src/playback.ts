@@ -1,14 +1,14 @@
 import type {CameraMemory} from './cameras/camera-memory.js'
 import type {CameraSource} from './cameras/camera-address.js'
 import {asSluiceError, type ErrorCode, SluiceError} from './base/errors.js'
-import type {Sample} from './frame-reader.js'
-import type {Range} from './levels.js'
+import type {Sample} from './pipeline/frame-reader.js'
+import type {Range} from './pipeline/levels.js'
 import type {Logger} from './base/log.js'
-import {Pipeline, type PipelineOptions} from './pipeline.js'
+import {Pipeline, type PipelineOptions} from './pipeline/pipeline.js'
 import type {Choice, StreamRequest} from './stream-request.js'
 import {withTemplate} from './template.js'
-import type {PropertyValue} from './worker-messages.js'
-import type {WorkerPool} from './worker-pool.js'
+import type {PropertyValue} from './pipeline/messages.js'
+import type {WorkerPool} from './pipeline/worker-pool.js'
 
 /** Failures of a variant that say nothing of the camera: another variant may do better. */
 const variantFailures: readonly ErrorCode[] = [

@@ -28,12 +28,12 @@ import type {PlaybackContext} from './playback.js'
 import {Streams} from './streams.js'
 import {type TemplateDescription, TemplateLibrary} from './template-library.js'
 import {WebRtc} from './webrtc.js'
-import {WorkerPool} from './worker-pool.js'
-import {readFromWorker} from './worker-messages.js'
+import {WorkerPool} from './pipeline/worker-pool.js'
+import {readFromWorker} from './pipeline/messages.js'
 import {Worker} from './workers/worker.js'
 
 const playerDir = fileURLToPath(new URL('../player', import.meta.url))
-const workerPath = new URL('pipeline-worker.js', import.meta.url)
+const workerPath = new URL('pipeline/worker-main.js', import.meta.url)
 const webrtcWorkerPath = new URL('webrtc-worker.js', import.meta.url)
 const retryAfterSeconds = 5
 /** How long a client may take to read an answer in the place of a WebSocket. */

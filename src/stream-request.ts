@@ -1,7 +1,7 @@
 import type {AdaptiveProperty} from './adaptive.js'
 import {type CameraSource, noCamera} from './cameras/camera-address.js'
 import {type CameraChoice, chooseCamera, fixParameters} from './cameras.js'
-import {type DeclaredOutput, hasSameType} from './declared-output.js'
+import {type DeclaredOutput, hasSameType} from './pipeline/declared-output.js'
 import {SluiceError} from './base/errors.js'
 import {defaultTemplate, fillTemplate, reservedParameters, type Template} from './template.js'
 

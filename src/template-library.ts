@@ -5,7 +5,7 @@ import {CameraMemory, rememberMs} from './cameras/camera-memory.js'
 import type {CameraSource} from './cameras/camera-address.js'
 import {asSluiceError, SluiceError} from './base/errors.js'
 import {type HostCheck, HostChecker} from './host-check.js'
-import {inOrder} from './launch.js'
+import {inOrder} from './pipeline/launch-text.js'
 import type {Logger} from './base/log.js'
 import {
 	findingText,

@@ -4,7 +4,7 @@
  */
 import {Buffer} from 'node:buffer'
 import type {Writable} from 'node:stream'
-import {maxFrameBytes} from './gdp.js'
+import {maxFrameBytes} from './pipeline/gdp.js'
 import {PacketReader} from './base/packet-reader.js'
 
 /** In one order. */

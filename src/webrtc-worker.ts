@@ -24,7 +24,7 @@ import type {
 	ToWebRtcWorker
 } from './webrtc-messages.js'
 import {type OnWebRtcPipe, pipeReader} from './webrtc-pipe.js'
-import {framePipeFd} from './worker-messages.js'
+import {framePipeFd} from './pipeline/messages.js'
 import {killSoon, serve, shortened} from './workers/child.js'
 
 /** From the answer to the first moment that media can flow. */

@@ -1,5 +1,5 @@
 import test, {type ExecutionContext} from 'ava'
-import {elementsOf} from '../dist/launch.js'
+import {elementsOf} from '../dist/pipeline/launch-text.js'
 import {fillTemplate, listTemplates, readTemplate} from '../dist/template.js'
 import {type Line, startProgram} from './processes.js'
 

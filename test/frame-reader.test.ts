@@ -1,8 +1,8 @@
 import {spawnSync} from 'node:child_process'
 import test from 'ava'
 import {parseCaps} from '../dist/media/caps.js'
-import {FrameReader, type Sample} from '../dist/frame-reader.js'
-import {type GdpPacket, gdpReader} from '../dist/gdp.js'
+import {FrameReader, type Sample} from '../dist/pipeline/frame-reader.js'
+import {type GdpPacket, gdpReader} from '../dist/pipeline/gdp.js'
 
 /** As gdppay writes it. */
 function packet(

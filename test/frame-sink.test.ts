@@ -1,7 +1,7 @@
 import {spawnSync} from 'node:child_process'
 import test from 'ava'
-import {FrameReader, type Sample} from '../dist/frame-reader.js'
-import {writingTo} from '../dist/frame-sink.js'
+import {FrameReader, type Sample} from '../dist/pipeline/frame-reader.js'
+import {writingTo} from '../dist/pipeline/frame-sink.js'
 
 test('the appsink gives way to a queue with its bounds, and to a sink that writes', t => {
 	t.deepEqual(

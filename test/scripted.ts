@@ -11,7 +11,7 @@ import type {PlaybackContext} from '../dist/playback.js'
 import type {Frame, Stream, Subscriber} from '../dist/stream.js'
 import type {StreamRequest} from '../dist/stream-request.js'
 import {Streams} from '../dist/streams.js'
-import {WorkerPool} from '../dist/worker-pool.js'
+import {WorkerPool} from '../dist/pipeline/worker-pool.js'
 import type {Line} from './processes.js'
 import {until} from './viewer.js'
 

@@ -11,7 +11,7 @@ import {readCommand} from '../dist/config.js'
 import {createLog} from '../dist/base/log.js'
 import {Server} from '../dist/server.js'
 import {channelFd, writeMessage} from '../dist/workers/channel.js'
-import {framePipeFd} from '../dist/worker-messages.js'
+import {framePipeFd} from '../dist/pipeline/messages.js'
 import {childrenOf, ended, startCamera, startSluice, watchdogOf} from './processes.js'
 import {until, view} from './viewer.js'
 
@@ -338,7 +338,7 @@ test.serial(
 	'a real worker whose frames nobody reads waits with them, and stops like any other',
 	async t => {
 		const env = {...process.env, GST_DEBUG: 'GST_STATES:4', GST_DEBUG_NO_COLOR: '1'}
-		const child = spawn(process.execPath, ['dist/pipeline-worker.js'], {
+		const child = spawn(process.execPath, ['dist/pipeline/worker-main.js'], {
 			env,
 			stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe']
 		})

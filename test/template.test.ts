@@ -3,7 +3,7 @@ import {tmpdir} from 'node:os'
 import path from 'node:path'
 import test from 'ava'
 import {SluiceError} from '../dist/base/errors.js'
-import {elementsOf, locate, unfinishedQuotes} from '../dist/launch.js'
+import {elementsOf, locate, unfinishedQuotes} from '../dist/pipeline/launch-text.js'
 import {readStreamRequest} from '../dist/stream-request.js'
 import {
 	examineTemplate,

@@ -14,7 +14,7 @@ import {readOffer} from '../dist/sdp-offer.js'
 import {WebRtc} from '../dist/webrtc.js'
 import {Worker} from '../dist/workers/worker.js'
 import {channelFd, writeMessage} from '../dist/workers/channel.js'
-import {readFromWorker, type ToWorker} from '../dist/worker-messages.js'
+import {readFromWorker, type ToWorker} from '../dist/pipeline/messages.js'
 import {ended, type Program, startCamera, startProgram, startSluice} from './processes.js'
 import {chromiumOffer} from './sdp-offers.js'
 import {type TestViewer, until, view} from './viewer.js'
@@ -340,7 +340,7 @@ test.serial(
 test.serial(
 	'a real worker whose server reads nothing ends when a bounded amount waits',
 	async t => {
-		const child = spawn(process.execPath, ['dist/pipeline-worker.js'], {
+		const child = spawn(process.execPath, ['dist/pipeline/worker-main.js'], {
 			stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe']
 		})
 		t.teardown(() => child.kill('SIGKILL'))

@@ -45,7 +45,7 @@ export const limit = {
 async function launchText(url, template, sink) {
 	const {readTemplate, fillTemplate} = await import(`${root}/dist/template.js`)
 	const launch = fillTemplate(await readTemplate(`${root}/pipelines`, template), new Map())
-	const {levelsFor} = await import(`${root}/dist/levels.js`)
+	const {levelsFor} = await import(`${root}/dist/pipeline/levels.js`)
 	// The camera's range is the limited one; Sluice's server sets this when it has seen that.
 	const levels = levelsFor('limited')
 		.map(({property, value}) => `${property}=${value}`)

@@ -1,6 +1,6 @@
 import type {Caps} from './caps.js'
 import {codecStringOf} from './codec-string.js'
-import type {GdpBuffer} from '../gdp.js'
+import type {GdpBuffer} from '../pipeline/gdp.js'
 import {fragment, initSegment, type TrackFormat} from './mp4-boxes.js'
 import {Mp4Timeline} from './mp4-timeline.js'
 

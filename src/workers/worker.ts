@@ -7,7 +7,7 @@ import type {Logger} from '../base/log.js'
 import {RateLimit} from '../base/rate-limit.js'
 import {Watchdog} from './watchdog.js'
 import {channelFd, channelReader, writeMessage} from './channel.js'
-import {framePipeFd, type FromWorker, type ToWorker} from '../worker-messages.js'
+import {framePipeFd, type FromWorker, type ToWorker} from '../pipeline/messages.js'
 
 /** Stopping is a message, then SIGTERM, then SIGKILL: milliseconds after close() was called. */
 const termAfterMs = 500

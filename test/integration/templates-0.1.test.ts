@@ -2,7 +2,7 @@ import test, {type ExecutionContext} from 'ava'
 import {createLog} from '../../dist/base/log.js'
 import {fillTemplate, listTemplates, type Parameter, readTemplate} from '../../dist/template.js'
 import {Worker} from '../../dist/workers/worker.js'
-import {type Examined, readFromWorker} from '../../dist/worker-messages.js'
+import {type Examined, readFromWorker} from '../../dist/pipeline/messages.js'
 import {cameraFlags} from '../browser.js'
 import {jpegSize} from '../jpeg.js'
 import {startCamera, startSluice} from '../processes.js'
@@ -40,7 +40,7 @@ function extremes(parameter: Parameter): readonly string[] {
 
 /** Asks GStreamer, in one worker, about one launch text after the other. */
 async function examiner(t: ExecutionContext): Promise<(launch: string) => Promise<Examined>> {
-	const program = new URL('../../dist/pipeline-worker.js', import.meta.url)
+	const program = new URL('../../dist/pipeline/worker-main.js', import.meta.url)
 	const worker = new Worker(program, createLog('silent'), readFromWorker)
 	t.teardown(async () => worker.close())
 	await worker.ready

@@ -1,13 +1,13 @@
 import {Buffer} from 'node:buffer'
-import {type Caps, parseCaps} from './media/caps.js'
-import {monotonicMs} from './base/clock.js'
-import {compileSooner} from './base/compile-sooner.js'
+import {type Caps, parseCaps} from '../media/caps.js'
+import {monotonicMs} from '../base/clock.js'
+import {compileSooner} from '../base/compile-sooner.js'
 import {type DeclaredOutput, mismatchOf} from './declared-output.js'
-import {wordsOf} from './base/errors.js'
+import {wordsOf} from '../base/errors.js'
 import {type GdpBuffer, gdpReader} from './gdp.js'
-import {isKeyFrame} from './media/nal-units.js'
-import {Mp4Muxer} from './media/mp4-muxer.js'
-import {RateLimit} from './base/rate-limit.js'
+import {isKeyFrame} from '../media/nal-units.js'
+import {Mp4Muxer} from '../media/mp4-muxer.js'
+import {RateLimit} from '../base/rate-limit.js'
 
 /** What a pipeline gives for one picture. */
 export interface Sample {

@@ -1,4 +1,4 @@
-import {elementsOf, nameOf} from './launch.js'
+import {elementsOf, nameOf} from './launch-text.js'
 
 /** Those of an appsink that a queue has too, under its own names. */
 const queueProperties: ReadonlyMap<string, string> = new Map([

@@ -1,7 +1,7 @@
-import {SluiceError} from './base/errors.js'
-import type {Logger} from './base/log.js'
-import {readFromWorker} from './worker-messages.js'
-import {Worker} from './workers/worker.js'
+import {SluiceError} from '../base/errors.js'
+import type {Logger} from '../base/log.js'
+import {readFromWorker} from './messages.js'
+import {Worker} from '../workers/worker.js'
 
 /** A new spare starts only this long after the last was taken: its start would slow down the first frame. */
 const refillDelayMs = 500

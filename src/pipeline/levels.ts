@@ -1,5 +1,5 @@
-import type {Caps} from './media/caps.js'
-import type {PropertyValue} from './worker-messages.js'
+import type {Caps} from '../media/caps.js'
+import type {PropertyValue} from './messages.js'
 
 /** How much of a byte a picture's values use: video mostly 16 to 235, for colours to 240, as broadcasting has it; images all of it. */
 export type Range = 'limited' | 'full'

@@ -9,17 +9,17 @@ import {createRequire} from 'node:module'
 import {Socket} from 'node:net'
 import process from 'node:process'
 import type {Element, Pipeline} from 'gstreamer-superficial'
-import {wordsOf} from './base/errors.js'
+import {wordsOf} from '../base/errors.js'
 import {writingTo} from './frame-sink.js'
-import {RateLimit} from './base/rate-limit.js'
+import {RateLimit} from '../base/rate-limit.js'
 import {
 	type BusMessage,
 	type Examined,
 	framePipeFd,
 	type FromWorker,
 	type ToWorker
-} from './worker-messages.js'
-import {killSoon, serve, shortened, withoutMiddle} from './workers/child.js'
+} from './messages.js'
+import {killSoon, serve, shortened, withoutMiddle} from '../workers/child.js'
 
 // An addon's .node file can be required, not imported.
 const gstreamer = createRequire(import.meta.url)(

@@ -1,5 +1,5 @@
 /** What the server and a pipeline worker say to each other, see worker-channel.ts; frames come on a pipe, see frame-reader.ts. */
-import {anyOf, count, messageReader, oneOf, optional, shape, text, truth} from './base/shape.js'
+import {anyOf, count, messageReader, oneOf, optional, shape, text, truth} from '../base/shape.js'
 
 /** The worker's file descriptor of the pipe for frames. */
 export const framePipeFd = 3

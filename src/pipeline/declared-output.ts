@@ -1,4 +1,4 @@
-import {type Caps, parseCaps} from './media/caps.js'
+import {type Caps, parseCaps} from '../media/caps.js'
 
 /** What a template's header says of the frames that its pipeline gives. */
 export interface DeclaredOutput {

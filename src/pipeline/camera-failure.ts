@@ -1,5 +1,5 @@
-import {type ErrorCode, SluiceError} from './base/errors.js'
-import type {BusMessage} from './worker-messages.js'
+import {type ErrorCode, SluiceError} from '../base/errors.js'
+import type {BusMessage} from './messages.js'
 
 /** What rtspsrc posts in each of these cases was measured with GStreamer 1.22; test/camera-failure.test.ts repeats it. */
 const rtspStatusCodes: Record<number, ErrorCode> = {

@@ -1,7 +1,7 @@
 /** Reads what GStreamer's `gdppay` writes: buffers with their timestamps and flags, and caps. Takes hostile bytes. */
 import type {Buffer} from 'node:buffer'
-import {PacketReader} from './base/packet-reader.js'
-import {RateLimit} from './base/rate-limit.js'
+import {PacketReader} from '../base/packet-reader.js'
+import {RateLimit} from '../base/rate-limit.js'
 
 /** [gst-plugins-bad, gst/gdp/dataprotocol.c], version 1.0; all numbers are big-endian. */
 const headerBytes = 62
