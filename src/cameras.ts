@@ -10,7 +10,7 @@ import {
 	readValue,
 	type Template,
 	templateFile
-} from './template.js'
+} from './templates/template.js'
 
 /** A camera of the configuration. Viewers know its name, and learn nothing else of it. */
 export interface Camera {

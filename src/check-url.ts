@@ -10,7 +10,7 @@ import type {Sample} from './pipeline/frame-reader.js'
 import type {NalCodec} from './media/nal-units.js'
 import {createLog} from './base/log.js'
 import {Pipeline} from './pipeline/pipeline.js'
-import {fillTemplate, readTemplate, withTemplate} from './template.js'
+import {fillTemplate, readTemplate, withTemplate} from './templates/template.js'
 import {readFromWorker} from './pipeline/messages.js'
 import {Worker} from './workers/worker.js'
 

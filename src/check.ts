@@ -1,8 +1,14 @@
 import {asSluiceError, SluiceError} from './base/errors.js'
-import {HostChecker} from './host-check.js'
+import {HostChecker} from './templates/host-check.js'
 import {inOrder} from './pipeline/launch-text.js'
 import {createLog} from './base/log.js'
-import {examineTemplate, findingText, listTemplates, readText, templateFile} from './template.js'
+import {
+	examineTemplate,
+	findingText,
+	listTemplates,
+	readText,
+	templateFile
+} from './templates/template.js'
 import {readFromWorker} from './pipeline/messages.js'
 import {Worker} from './workers/worker.js'
 

@@ -6,7 +6,7 @@ import type {Range} from './pipeline/levels.js'
 import type {Logger} from './base/log.js'
 import {Pipeline, type PipelineOptions} from './pipeline/pipeline.js'
 import type {Choice, StreamRequest} from './stream-request.js'
-import {withTemplate} from './template.js'
+import {withTemplate} from './templates/template.js'
 import type {PropertyValue} from './pipeline/messages.js'
 import type {WorkerPool} from './pipeline/worker-pool.js'
 

@@ -26,7 +26,7 @@ import {
 } from './stream-request.js'
 import type {PlaybackContext} from './playback.js'
 import {Streams} from './streams.js'
-import {type TemplateDescription, TemplateLibrary} from './template-library.js'
+import {type TemplateDescription, TemplateLibrary} from './templates/library.js'
 import {WebRtc} from './webrtc.js'
 import {WorkerPool} from './pipeline/worker-pool.js'
 import {readFromWorker} from './pipeline/messages.js'

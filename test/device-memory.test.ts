@@ -1,6 +1,6 @@
 import test, {type ExecutionContext} from 'ava'
 import {elementsOf} from '../dist/pipeline/launch-text.js'
-import {fillTemplate, listTemplates, readTemplate} from '../dist/template.js'
+import {fillTemplate, listTemplates, readTemplate} from '../dist/templates/template.js'
 import {type Line, startProgram} from './processes.js'
 
 /** Memory of a device, and the elements that give it. */

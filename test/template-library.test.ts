@@ -4,7 +4,7 @@ import path from 'node:path'
 import test, {type ExecutionContext} from 'ava'
 import {jpegSize} from './jpeg.js'
 import {startCamera, startSluice} from './processes.js'
-import {readTemplate} from '../dist/template.js'
+import {readTemplate} from '../dist/templates/template.js'
 import {until, view} from './viewer.js'
 
 interface Description {

@@ -11,7 +11,7 @@ import {
 	listTemplates,
 	parseTemplate,
 	readTemplate
-} from '../dist/template.js'
+} from '../dist/templates/template.js'
 
 const templates = {
 	get: async (name: string) => readTemplate('pipelines', name),

@@ -43,7 +43,7 @@ export const limit = {
 
 /** A template of Sluice's with its defaults, as Sluice itself reads and fills it, but for the sink. */
 async function launchText(url, template, sink) {
-	const {readTemplate, fillTemplate} = await import(`${root}/dist/template.js`)
+	const {readTemplate, fillTemplate} = await import(`${root}/dist/templates/template.js`)
 	const launch = fillTemplate(await readTemplate(`${root}/pipelines`, template), new Map())
 	const {levelsFor} = await import(`${root}/dist/pipeline/levels.js`)
 	// The camera's range is the limited one; Sluice's server sets this when it has seen that.

@@ -1,6 +1,11 @@
 import test, {type ExecutionContext} from 'ava'
 import {createLog} from '../../dist/base/log.js'
-import {fillTemplate, listTemplates, type Parameter, readTemplate} from '../../dist/template.js'
+import {
+	fillTemplate,
+	listTemplates,
+	type Parameter,
+	readTemplate
+} from '../../dist/templates/template.js'
 import {Worker} from '../../dist/workers/worker.js'
 import {type Examined, readFromWorker} from '../../dist/pipeline/messages.js'
 import {cameraFlags} from '../browser.js'

@@ -1,12 +1,12 @@
 import {type FSWatcher, watch} from 'node:fs'
 import {stat} from 'node:fs/promises'
 import {setTimeout as delay} from 'node:timers/promises'
-import {CameraMemory, rememberMs} from './cameras/camera-memory.js'
-import type {CameraSource} from './cameras/camera-address.js'
-import {asSluiceError, SluiceError} from './base/errors.js'
+import {CameraMemory, rememberMs} from '../cameras/camera-memory.js'
+import type {CameraSource} from '../cameras/camera-address.js'
+import {asSluiceError, SluiceError} from '../base/errors.js'
 import {type HostCheck, HostChecker} from './host-check.js'
-import {inOrder} from './pipeline/launch-text.js'
-import type {Logger} from './base/log.js'
+import {inOrder} from '../pipeline/launch-text.js'
+import type {Logger} from '../base/log.js'
 import {
 	findingText,
 	isVariant,
@@ -16,7 +16,7 @@ import {
 	type Template,
 	templateFile
 } from './template.js'
-import type {Worker} from './workers/worker.js'
+import type {Worker} from '../workers/worker.js'
 
 /** Editors write a file in several steps; this long after the last of them it is looked at. */
 const settleMs = 200

@@ -1,4 +1,4 @@
-import {SluiceError, wordsOf} from './base/errors.js'
+import {SluiceError, wordsOf} from '../base/errors.js'
 import {
 	type ElementText,
 	elementsOf,
@@ -8,10 +8,10 @@ import {
 	nameOf,
 	type Position,
 	unfinishedQuotes
-} from './pipeline/launch-text.js'
+} from '../pipeline/launch-text.js'
 import {fillWithDefaults, launchFault, type Template} from './template.js'
-import type {Worker} from './workers/worker.js'
-import type {Built, Examined, SinkSettings} from './pipeline/messages.js'
+import type {Worker} from '../workers/worker.js'
+import type {Built, Examined, SinkSettings} from '../pipeline/messages.js'
 
 /** A check that takes longer has found a plug-in that hangs. */
 const checkTimeoutMs = 10_000

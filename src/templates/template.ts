@@ -1,10 +1,10 @@
 import {constants} from 'node:fs'
 import {open, readdir, realpath} from 'node:fs/promises'
 import path from 'node:path'
-import type {DeclaredOutput} from './pipeline/declared-output.js'
-import {SluiceError, wordsOf} from './base/errors.js'
-import {type Finding, inOrder, type Position} from './pipeline/launch-text.js'
-import {maxMessageBytes} from './workers/channel.js'
+import type {DeclaredOutput} from '../pipeline/declared-output.js'
+import {SluiceError, wordsOf} from '../base/errors.js'
+import {type Finding, inOrder, type Position} from '../pipeline/launch-text.js'
+import {maxMessageBytes} from '../workers/channel.js'
 
 /** A parameter that a template declares in its header. */
 export type Parameter =
