@@ -2,7 +2,7 @@ import {Counter, Gauge, Registry} from 'prom-client'
 import type {Adaptive} from './adaptive.js'
 import type {ErrorCode} from './base/errors.js'
 import {lostLogLines} from './base/log.js'
-import type {StreamState} from './stream.js'
+import type {StreamState} from './streams/stream.js'
 import type {FrameMeter} from './viewer.js'
 import type {FrameCounts} from './webrtc-messages.js'
 

@@ -23,9 +23,9 @@ import {
 	readNumber,
 	readStreamRequest,
 	type StreamRequest
-} from './stream-request.js'
-import type {PlaybackContext} from './playback.js'
-import {Streams} from './streams.js'
+} from './streams/stream-request.js'
+import type {PlaybackContext} from './streams/playback.js'
+import {Streams} from './streams/streams.js'
 import {type TemplateDescription, TemplateLibrary} from './templates/library.js'
 import {WebRtc} from './webrtc.js'
 import {WorkerPool} from './pipeline/worker-pool.js'

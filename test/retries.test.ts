@@ -1,5 +1,5 @@
 import test from 'ava'
-import {Retries} from '../dist/retries.js'
+import {Retries} from '../dist/streams/retry.js'
 
 /** Retries in a time of their own, whose jitter is given: 0 is the shortest pause, 1 the longest. */
 function start(

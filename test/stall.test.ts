@@ -1,6 +1,6 @@
 import test, {type ExecutionContext} from 'ava'
 import {Credit} from '../dist/credit.js'
-import type {Frame} from '../dist/stream.js'
+import type {Frame} from '../dist/streams/stream.js'
 import {Viewer} from '../dist/viewer.js'
 
 const frame = (sequence: number, keyFrame = true): Frame => ({

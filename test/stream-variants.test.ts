@@ -1,5 +1,5 @@
 import test from 'ava'
-import type {StreamRequest} from '../dist/stream-request.js'
+import type {StreamRequest} from '../dist/streams/stream-request.js'
 import {type Script, script, startStreams, Watcher, withVariants} from './scripted.js'
 import {until} from './viewer.js'
 

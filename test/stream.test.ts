@@ -1,6 +1,6 @@
 import {setTimeout as delay} from 'node:timers/promises'
 import test from 'ava'
-import type {Stream} from '../dist/stream.js'
+import type {Stream} from '../dist/streams/stream.js'
 import {ended} from './processes.js'
 import {type Attempt, nameOf, type Script, script, startStreams, Watcher} from './scripted.js'
 import {until} from './viewer.js'

@@ -4,7 +4,7 @@ import path from 'node:path'
 import test from 'ava'
 import {SluiceError} from '../dist/base/errors.js'
 import {elementsOf, locate, unfinishedQuotes} from '../dist/pipeline/launch-text.js'
-import {readStreamRequest} from '../dist/stream-request.js'
+import {readStreamRequest} from '../dist/streams/stream-request.js'
 import {
 	examineTemplate,
 	fillTemplate,

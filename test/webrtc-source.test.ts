@@ -1,5 +1,5 @@
 import test from 'ava'
-import type {Frame} from '../dist/stream.js'
+import type {Frame} from '../dist/streams/stream.js'
 import {WebRtcSource} from '../dist/webrtc-source.js'
 
 /** An access unit as x264 writes it. */

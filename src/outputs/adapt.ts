@@ -1,7 +1,7 @@
 import type {Adaptive} from '../adaptive.js'
 import type {Logger} from '../base/log.js'
 import type {ViewerMeter} from '../metrics.js'
-import type {Stream} from '../stream.js'
+import type {Stream} from '../streams/stream.js'
 import type {Viewer} from '../viewer.js'
 
 /** Lets a viewer's stream follow its link. To be called after each frame that was offered to the viewer. */

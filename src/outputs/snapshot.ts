@@ -1,10 +1,10 @@
 import {monotonicMs} from '../base/clock.js'
 import {SluiceError} from '../base/errors.js'
 import type {Logger} from '../base/log.js'
-import type {Frame} from '../stream.js'
-import type {Stream, Subscriber} from '../stream.js'
-import type {StreamRequest} from '../stream-request.js'
-import type {Streams} from '../streams.js'
+import type {Frame} from '../streams/stream.js'
+import type {Stream, Subscriber} from '../streams/stream.js'
+import type {StreamRequest} from '../streams/stream-request.js'
+import type {Streams} from '../streams/streams.js'
 
 export interface SnapshotOptions {
 	request: StreamRequest

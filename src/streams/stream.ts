@@ -1,12 +1,12 @@
-import type {CameraSource} from './cameras/camera-address.js'
-import {SluiceError, type ErrorCode, asSluiceError} from './base/errors.js'
-import {KeptGroup} from './media/kept-group.js'
-import type {Logger} from './base/log.js'
-import type {Sample} from './pipeline/frame-reader.js'
+import type {CameraSource} from '../cameras/camera-address.js'
+import {SluiceError, type ErrorCode, asSluiceError} from '../base/errors.js'
+import {KeptGroup} from '../media/kept-group.js'
+import type {Logger} from '../base/log.js'
+import type {Sample} from '../pipeline/frame-reader.js'
 import {Playback, type PlaybackContext} from './playback.js'
-import {Retries} from './retries.js'
+import {Retries} from './retry.js'
 import type {StreamRequest} from './stream-request.js'
-import type {PropertyValue} from './pipeline/messages.js'
+import type {PropertyValue} from '../pipeline/messages.js'
 
 /** What is kept of coded video for late viewers, since the last key frame; a longer group is not kept at all. A viewer's place holds it, and a second more. */
 const maxKeptBytes = 6 * 1024 * 1024

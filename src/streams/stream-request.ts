@@ -1,14 +1,14 @@
-import type {AdaptiveProperty} from './adaptive.js'
-import {type CameraSource, noCamera} from './cameras/camera-address.js'
-import {type CameraChoice, chooseCamera, fixParameters} from './cameras.js'
-import {type DeclaredOutput, hasSameType} from './pipeline/declared-output.js'
-import {SluiceError} from './base/errors.js'
+import type {AdaptiveProperty} from '../adaptive.js'
+import {type CameraSource, noCamera} from '../cameras/camera-address.js'
+import {type CameraChoice, chooseCamera, fixParameters} from '../cameras.js'
+import {type DeclaredOutput, hasSameType} from '../pipeline/declared-output.js'
+import {SluiceError} from '../base/errors.js'
 import {
 	defaultTemplate,
 	fillTemplate,
 	reservedParameters,
 	type Template
-} from './templates/template.js'
+} from '../templates/template.js'
 
 /** What a viewer asks for: a camera, through a template filled with parameters. */
 export interface StreamRequest {

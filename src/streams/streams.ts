@@ -1,5 +1,5 @@
-import {asSluiceError, SluiceError} from './base/errors.js'
-import type {Logger} from './base/log.js'
+import {asSluiceError, SluiceError} from '../base/errors.js'
+import type {Logger} from '../base/log.js'
 import type {PlaybackContext} from './playback.js'
 import {Stream, type Subscriber} from './stream.js'
 import type {StreamRequest} from './stream-request.js'
