@@ -1,5 +1,5 @@
 import test from 'ava'
-import {Adaptive, type AdaptiveChange, type AdaptiveProperty} from '../dist/adaptive.js'
+import {Adaptive, type AdaptiveChange, type AdaptiveProperty} from '../dist/viewers/adaptive.js'
 
 const quality: AdaptiveProperty = {
 	parameter: 'quality',

@@ -1,7 +1,7 @@
 import test from 'ava'
-import {Adaptive} from '../dist/adaptive.js'
+import {Adaptive} from '../dist/viewers/adaptive.js'
 import {errorTable} from '../dist/base/errors.js'
-import {Metrics} from '../dist/metrics.js'
+import {Metrics} from '../dist/viewers/metrics.js'
 import {startCamera, startSluice} from './processes.js'
 import {until, view} from './viewer.js'
 

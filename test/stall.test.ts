@@ -1,7 +1,7 @@
 import test, {type ExecutionContext} from 'ava'
-import {Credit} from '../dist/credit.js'
+import {Credit} from '../dist/viewers/credit.js'
 import type {Frame} from '../dist/streams/stream.js'
-import {Viewer} from '../dist/viewer.js'
+import {Viewer} from '../dist/viewers/frame-queue.js'
 
 const frame = (sequence: number, keyFrame = true): Frame => ({
 	sequence,

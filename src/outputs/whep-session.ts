@@ -1,7 +1,7 @@
 import {CameraMemory} from '../cameras/camera-memory.js'
 import {asSluiceError, SluiceError} from '../base/errors.js'
 import {logFailure, type Logger} from '../base/log.js'
-import type {ViewerMeter} from '../metrics.js'
+import type {ViewerMeter} from '../viewers/metrics.js'
 import type {Frame} from '../streams/stream.js'
 import {hostCandidate, writeAnswer} from '../sdp.js'
 import type {Offer} from '../sdp-offer.js'

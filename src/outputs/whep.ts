@@ -6,7 +6,7 @@ import {asSluiceError, errorBody, type ErrorCode, errorTable, SluiceError} from 
 import {HostAddresses} from '../host-addresses.js'
 import {type IceServer, iceServerLink} from '../ice-servers.js'
 import {type Logger, viewerName} from '../base/log.js'
-import type {Metrics} from '../metrics.js'
+import type {Metrics} from '../viewers/metrics.js'
 import {publicUrl} from '../public-url.js'
 import {readFragment} from '../sdp.js'
 import {readOffer} from '../sdp-offer.js'

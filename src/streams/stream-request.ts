@@ -1,4 +1,4 @@
-import type {AdaptiveProperty} from '../adaptive.js'
+import type {AdaptiveProperty} from '../viewers/adaptive.js'
 import {type CameraSource, noCamera} from '../cameras/camera-address.js'
 import {type CameraChoice, chooseCamera, fixParameters} from '../cameras.js'
 import {type DeclaredOutput, hasSameType} from '../pipeline/declared-output.js'

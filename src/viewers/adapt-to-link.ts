@@ -1,8 +1,8 @@
-import type {Adaptive} from '../adaptive.js'
+import type {Adaptive} from './adaptive.js'
 import type {Logger} from '../base/log.js'
-import type {ViewerMeter} from '../metrics.js'
+import type {ViewerMeter} from './metrics.js'
 import type {Stream} from '../streams/stream.js'
-import type {Viewer} from '../viewer.js'
+import type {Viewer} from './frame-queue.js'
 
 /** Lets a viewer's stream follow its link. To be called after each frame that was offered to the viewer. */
 export function adapt(

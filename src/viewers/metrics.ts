@@ -1,10 +1,10 @@
 import {Counter, Gauge, Registry} from 'prom-client'
 import type {Adaptive} from './adaptive.js'
-import type {ErrorCode} from './base/errors.js'
-import {lostLogLines} from './base/log.js'
-import type {StreamState} from './streams/stream.js'
-import type {FrameMeter} from './viewer.js'
-import type {FrameCounts} from './webrtc-messages.js'
+import type {ErrorCode} from '../base/errors.js'
+import {lostLogLines} from '../base/log.js'
+import type {StreamState} from '../streams/stream.js'
+import type {FrameMeter} from './frame-queue.js'
+import type {FrameCounts} from '../webrtc-messages.js'
 
 const outputs = ['websocket', 'mjpeg', 'whep'] as const
 const streamStates: readonly StreamState[] = ['starting', 'playing', 'retrying', 'closed', 'failed']

@@ -1,4 +1,4 @@
-import type {AdaptiveRule} from './templates/template.js'
+import type {AdaptiveRule} from '../templates/template.js'
 
 /** The time after the first frame that tells nothing of a link: TCP starts slowly, and a decoder at its start comes in bursts. */
 const startupMs = 2000
