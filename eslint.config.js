@@ -36,7 +36,7 @@ export default tseslint.config(
 						{
 							name: 'node-datachannel',
 							message:
-								'The server process loads no native code: only src/webrtc-worker.ts imports it.'
+								'The server process loads no native code: only src/webrtc/worker-main.ts imports it.'
 						}
 					]
 				}
@@ -44,7 +44,7 @@ export default tseslint.config(
 		}
 	},
 	{
-		files: ['src/pipeline/worker-main.ts', 'src/webrtc-worker.ts', 'test/whep-client.ts'],
+		files: ['src/pipeline/worker-main.ts', 'src/webrtc/worker-main.ts', 'test/whep-client.ts'],
 		rules: {'no-restricted-imports': 'off'}
 	},
 	{

@@ -6,7 +6,7 @@ import {type CameraSource, parseCameraSource} from './cameras/camera-address.js'
 import {type Camera, readCameraEntry} from './cameras.js'
 import {ConfigFile} from './config-file.js'
 import {asSluiceError} from './base/errors.js'
-import {type IceServer, iceServerSyntax, parseIceServer} from './ice-servers.js'
+import {type IceServer, iceServerSyntax, parseIceServer} from './webrtc/ice-servers.js'
 import {type LogLevel, logLevels} from './base/log.js'
 
 /** What the server runs with; validated once, and frozen. */

@@ -27,14 +27,14 @@ import {
 import type {PlaybackContext} from './streams/playback.js'
 import {Streams} from './streams/streams.js'
 import {type TemplateDescription, TemplateLibrary} from './templates/library.js'
-import {WebRtc} from './webrtc.js'
+import {WebRtc} from './webrtc/engine.js'
 import {WorkerPool} from './pipeline/worker-pool.js'
 import {readFromWorker} from './pipeline/messages.js'
 import {Worker} from './workers/worker.js'
 
 const playerDir = fileURLToPath(new URL('../player', import.meta.url))
 const workerPath = new URL('pipeline/worker-main.js', import.meta.url)
-const webrtcWorkerPath = new URL('webrtc-worker.js', import.meta.url)
+const webrtcWorkerPath = new URL('webrtc/worker-main.js', import.meta.url)
 const retryAfterSeconds = 5
 /** How long a client may take to read an answer in the place of a WebSocket. */
 const answerTimeoutMs = 5000

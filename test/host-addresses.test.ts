@@ -1,6 +1,6 @@
 import {isIP} from 'node:net'
 import test from 'ava'
-import {HostAddresses} from '../dist/host-addresses.js'
+import {HostAddresses} from '../dist/webrtc/host-addresses.js'
 
 test('addresses are taken as they are, in their order, and names are looked up', async t => {
 	const {get} = new HostAddresses(['192.0.2.1', 'localhost', '2001:db8::1'])

@@ -1,6 +1,6 @@
 import test, {type ExecutionContext} from 'ava'
-import {engineOffer, writeAnswer} from '../dist/sdp.js'
-import {readOffer} from '../dist/sdp-offer.js'
+import {engineOffer, writeAnswer} from '../dist/webrtc/sdp.js'
+import {readOffer} from '../dist/webrtc/sdp-offer.js'
 import {chromiumOffer} from './sdp-offers.js'
 
 const engineAnswer = {

@@ -1,9 +1,9 @@
 import test from 'ava'
 import {SluiceError} from '../dist/base/errors.js'
 import {Budget} from '../dist/base/rate-limit.js'
-import {asksForKeyFrame, packetsAskedFor} from '../dist/rtcp.js'
-import {engineOffer, hostCandidate, readFragment} from '../dist/sdp.js'
-import {readOffer} from '../dist/sdp-offer.js'
+import {asksForKeyFrame, packetsAskedFor} from '../dist/webrtc/rtcp.js'
+import {engineOffer, hostCandidate, readFragment} from '../dist/webrtc/sdp.js'
+import {readOffer} from '../dist/webrtc/sdp-offer.js'
 import {chromiumOffer} from './sdp-offers.js'
 
 const pick = (text: string, from: string | RegExp, to: string) => {

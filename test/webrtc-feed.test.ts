@@ -1,5 +1,5 @@
 import test from 'ava'
-import {type CodedFrame, Feed, Source} from '../dist/webrtc-feed.js'
+import {type CodedFrame, Feed, Source} from '../dist/webrtc/viewer-feed.js'
 import {until} from './viewer.js'
 
 const frame = (timeMs: number, keyFrame = false, bytes = 10): CodedFrame => ({

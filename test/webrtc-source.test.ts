@@ -1,6 +1,6 @@
 import test from 'ava'
 import type {Frame} from '../dist/streams/stream.js'
-import {WebRtcSource} from '../dist/webrtc-source.js'
+import {WebRtcSource} from '../dist/webrtc/stream-feed.js'
 
 /** An access unit as x264 writes it. */
 function accessUnit(...units: string[]): Uint8Array {

@@ -1,6 +1,6 @@
 import {randomInt} from 'node:crypto'
-import {SluiceError, wordsOf} from './base/errors.js'
-import type {Logger} from './base/log.js'
+import {SluiceError, wordsOf} from '../base/errors.js'
+import type {Logger} from '../base/log.js'
 import {engineOffer, type EngineAnswer, readEngineAnswer} from './sdp.js'
 import type {Offer} from './sdp-offer.js'
 import {
@@ -9,10 +9,10 @@ import {
 	readFromWebRtcWorker,
 	type SessionCounters,
 	type ToWebRtcWorker
-} from './webrtc-messages.js'
-import {type OnWebRtcPipe, writeToPipe} from './webrtc-pipe.js'
-import {WebRtcSource} from './webrtc-source.js'
-import {Worker} from './workers/worker.js'
+} from './messages.js'
+import {type OnWebRtcPipe, writeToPipe} from './frame-pipe.js'
+import {WebRtcSource} from './stream-feed.js'
+import {Worker} from '../workers/worker.js'
 
 /** Bytes that may wait in the pipe to the worker: all that a stream keeps for a late viewer, and half as much again. */
 const maxQueuedBytes = 24 * 1024 * 1024

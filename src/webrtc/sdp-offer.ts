@@ -2,7 +2,7 @@
  * Reads a viewer's SDP offer as far as WHEP needs it. Every text here may be hostile: nothing of it reaches the WebRTC
  * library, which is C++, nor an answer, but through patterns.
  */
-import {SluiceError} from './base/errors.js'
+import {SluiceError} from '../base/errors.js'
 import {
 	attribute,
 	type Block,

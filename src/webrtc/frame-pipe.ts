@@ -4,8 +4,8 @@
  */
 import {Buffer} from 'node:buffer'
 import type {Writable} from 'node:stream'
-import {maxFrameBytes} from './pipeline/gdp.js'
-import {PacketReader} from './base/packet-reader.js'
+import {maxFrameBytes} from '../pipeline/gdp.js'
+import {PacketReader} from '../base/packet-reader.js'
 
 /** In one order. */
 export type OnWebRtcPipe<Bytes extends Uint8Array = Uint8Array> =

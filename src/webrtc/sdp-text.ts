@@ -1,5 +1,5 @@
 /** Text of SDP, hostile or not: its lines, its sections and what may stand in them. */
-import {SluiceError} from './base/errors.js'
+import {SluiceError} from '../base/errors.js'
 
 /** An offer has as many lines as its sender likes; no real one has more. */
 const maxLines = 2000

@@ -1,6 +1,6 @@
-import {monotonicMs} from './base/clock.js'
-import {KeptGroup} from './media/kept-group.js'
-import type {SessionCounters} from './webrtc-messages.js'
+import {monotonicMs} from '../base/clock.js'
+import {KeptGroup} from '../media/kept-group.js'
+import type {SessionCounters} from './messages.js'
 
 /** What is kept since the last key frame; a longer group is not kept at all. */
 const maxKeptBytes = 16 * 1024 * 1024

@@ -1,5 +1,5 @@
 /** What the server and the WebRTC worker say to each other, see worker-channel.ts; frames go on a pipe, see webrtc-pipe.ts. */
-import {count, messageReader, shape, text, truth} from './base/shape.js'
+import {count, messageReader, shape, text, truth} from '../base/shape.js'
 
 export type ToWebRtcWorker =
 	/** Sent once, to a worker that said `ready`: the UDP port for all viewers, 0 for a free one, and the address. */

@@ -11,21 +11,16 @@ import {writeFileSync} from 'node:fs'
 import {isIP, Socket} from 'node:net'
 import process from 'node:process'
 import type * as NodeDataChannel from 'node-datachannel'
-import {compileSooner} from './base/compile-sooner.js'
-import {wordsOf} from './base/errors.js'
-import {withLengths} from './media/nal-units.js'
-import {Budget} from './base/rate-limit.js'
+import {compileSooner} from '../base/compile-sooner.js'
+import {wordsOf} from '../base/errors.js'
+import {withLengths} from '../media/nal-units.js'
+import {Budget} from '../base/rate-limit.js'
 import {asksForKeyFrame, packetsAskedFor} from './rtcp.js'
-import {Feed, Source} from './webrtc-feed.js'
-import type {
-	FrameCounts,
-	FromWebRtcWorker,
-	SessionCounters,
-	ToWebRtcWorker
-} from './webrtc-messages.js'
-import {type OnWebRtcPipe, pipeReader} from './webrtc-pipe.js'
-import {framePipeFd} from './pipeline/messages.js'
-import {killSoon, serve, shortened} from './workers/child.js'
+import {Feed, Source} from './viewer-feed.js'
+import type {FrameCounts, FromWebRtcWorker, SessionCounters, ToWebRtcWorker} from './messages.js'
+import {type OnWebRtcPipe, pipeReader} from './frame-pipe.js'
+import {framePipeFd} from '../pipeline/messages.js'
+import {killSoon, serve, shortened} from '../workers/child.js'
 
 /** From the answer to the first moment that media can flow. */
 const connectTimeoutMs = 15_000
