@@ -4,7 +4,7 @@ import {constants} from 'node:os'
 import process from 'node:process'
 import {check} from './check.js'
 import {checkUrl} from './check-url.js'
-import {type Command, type Config, readCommand, UsageError, version} from './config.js'
+import {type Command, type Config, readCommand, UsageError, version} from './config/config.js'
 import {createLog} from './base/log.js'
 import {Server} from './server.js'
 

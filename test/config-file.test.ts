@@ -6,7 +6,7 @@ import path from 'node:path'
 import process from 'node:process'
 import {promisify} from 'node:util'
 import test from 'ava'
-import {type Config, readCommand, UsageError} from '../dist/config.js'
+import {type Config, readCommand, UsageError} from '../dist/config/config.js'
 
 const run = promisify(execFile)
 

@@ -5,7 +5,7 @@ import process from 'node:process'
 import {readFileSync} from 'node:fs'
 import {promisify} from 'node:util'
 import test from 'ava'
-import {environmentName, options, readCommand, UsageError} from '../dist/config.js'
+import {environmentName, options, readCommand, UsageError} from '../dist/config/config.js'
 import {errorTable} from '../dist/base/errors.js'
 
 const run = promisify(execFile)

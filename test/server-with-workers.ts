@@ -3,7 +3,7 @@
  * node server-with-workers.js <pipeline worker> <WebRTC worker> [flags]
  */
 import process from 'node:process'
-import {readCommand} from '../dist/config.js'
+import {readCommand} from '../dist/config/config.js'
 import {createLog} from '../dist/base/log.js'
 import {Server} from '../dist/server.js'
 

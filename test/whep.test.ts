@@ -4,7 +4,7 @@ import net, {type AddressInfo} from 'node:net'
 import process from 'node:process'
 import {fileURLToPath} from 'node:url'
 import test, {type ExecutionContext} from 'ava'
-import {readCommand} from '../dist/config.js'
+import {readCommand} from '../dist/config/config.js'
 import {createLog} from '../dist/base/log.js'
 import {Server} from '../dist/server.js'
 import {

@@ -1,6 +1,6 @@
 import type {AdaptiveProperty} from '../viewers/adaptive.js'
 import {type CameraSource, noCamera} from '../cameras/camera-address.js'
-import {type CameraChoice, chooseCamera, fixParameters} from '../cameras.js'
+import {type CameraChoice, chooseCamera, fixParameters} from '../config/named-cameras.js'
 import {type DeclaredOutput, hasSameType} from '../pipeline/declared-output.js'
 import {SluiceError} from '../base/errors.js'
 import {

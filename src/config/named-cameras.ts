@@ -1,7 +1,7 @@
 import {readFileSync, statSync} from 'node:fs'
-import {type CameraSource, namedSource, parseCameraSource} from './cameras/camera-address.js'
+import {type CameraSource, namedSource, parseCameraSource} from '../cameras/camera-address.js'
 import type {CameraEntry, ConfigFile} from './config-file.js'
-import {asSluiceError, SluiceError} from './base/errors.js'
+import {asSluiceError, SluiceError} from '../base/errors.js'
 import {
 	defaultTemplate,
 	expectation,
@@ -10,7 +10,7 @@ import {
 	readValue,
 	type Template,
 	templateFile
-} from './templates/template.js'
+} from '../templates/template.js'
 
 /** A camera of the configuration. Viewers know its name, and learn nothing else of it. */
 export interface Camera {

@@ -2,12 +2,12 @@ import {accessSync, constants, readFileSync, statSync} from 'node:fs'
 import path from 'node:path'
 import {fileURLToPath} from 'node:url'
 import {parseArgs} from 'node:util'
-import {type CameraSource, parseCameraSource} from './cameras/camera-address.js'
-import {type Camera, readCameraEntry} from './cameras.js'
+import {type CameraSource, parseCameraSource} from '../cameras/camera-address.js'
+import {type Camera, readCameraEntry} from './named-cameras.js'
 import {ConfigFile} from './config-file.js'
-import {asSluiceError} from './base/errors.js'
-import {type IceServer, iceServerSyntax, parseIceServer} from './webrtc/ice-servers.js'
-import {type LogLevel, logLevels} from './base/log.js'
+import {asSluiceError} from '../base/errors.js'
+import {type IceServer, iceServerSyntax, parseIceServer} from '../webrtc/ice-servers.js'
+import {type LogLevel, logLevels} from '../base/log.js'
 
 /** What the server runs with; validated once, and frozen. */
 export interface Config {
@@ -47,7 +47,7 @@ export class UsageError extends Error {
 	}
 }
 
-const root = fileURLToPath(new URL('..', import.meta.url))
+const root = fileURLToPath(new URL('../..', import.meta.url))
 
 /** A reader of one value: the value, or what was expected instead. */
 type Read<T> = (text: string) => {value: T} | {expected: string}
