@@ -6,7 +6,7 @@ import {check} from './check.js'
 import {checkUrl} from './check-url.js'
 import {type Command, type Config, readCommand, UsageError, version} from './config/config.js'
 import {createLog} from './base/log.js'
-import {Server} from './server.js'
+import {Server} from './http/server.js'
 
 /** Shutdown has deadlines of its own, which sum up to less; this one is for what nobody thought of. */
 const shutdownTimeoutMs = 4500

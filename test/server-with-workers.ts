@@ -5,7 +5,7 @@
 import process from 'node:process'
 import {readCommand} from '../dist/config/config.js'
 import {createLog} from '../dist/base/log.js'
-import {Server} from '../dist/server.js'
+import {Server} from '../dist/http/server.js'
 
 const [pipelineWorker, webrtcWorker] = process.argv
 	.slice(2, 4)

@@ -6,7 +6,7 @@ import {fileURLToPath} from 'node:url'
 import test, {type ExecutionContext} from 'ava'
 import {readCommand} from '../dist/config/config.js'
 import {createLog} from '../dist/base/log.js'
-import {Server} from '../dist/server.js'
+import {Server} from '../dist/http/server.js'
 import {
 	childrenOf,
 	ended,

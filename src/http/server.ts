@@ -7,34 +7,34 @@ import Koa, {type Context, type Middleware} from 'koa'
 import websocket from 'koa-easy-ws'
 import Router from 'koa-router'
 import type {WebSocket} from 'ws'
-import {CameraMemory} from './cameras/camera-memory.js'
-import type {Config} from './config/config.js'
-import {asSluiceError, errorBody, SluiceError} from './base/errors.js'
-import {logFailure, type Logger, viewerName} from './base/log.js'
-import {Metrics, type ViewerMeter} from './viewers/metrics.js'
-import {frameHeaders, imageType} from './viewers/frame-headers.js'
-import {MjpegOutput} from './viewers/mjpeg-viewer.js'
-import {takeSnapshot} from './viewers/snapshot.js'
-import {WebSocketOutput, webSocketOptions} from './viewers/websocket-viewer.js'
-import {Whep, whepPath} from './outputs/whep.js'
+import {CameraMemory} from '../cameras/camera-memory.js'
+import type {Config} from '../config/config.js'
+import {asSluiceError, errorBody, SluiceError} from '../base/errors.js'
+import {logFailure, type Logger, viewerName} from '../base/log.js'
+import {Metrics, type ViewerMeter} from '../viewers/metrics.js'
+import {frameHeaders, imageType} from '../viewers/frame-headers.js'
+import {MjpegOutput} from '../viewers/mjpeg-viewer.js'
+import {takeSnapshot} from '../viewers/snapshot.js'
+import {WebSocketOutput, webSocketOptions} from '../viewers/websocket-viewer.js'
+import {Whep, whepPath} from './whep-routes.js'
 import {
 	cameraAsSent,
 	type Query,
 	readNumber,
 	readStreamRequest,
 	type StreamRequest
-} from './streams/stream-request.js'
-import type {PlaybackContext} from './streams/playback.js'
-import {Streams} from './streams/streams.js'
-import {type TemplateDescription, TemplateLibrary} from './templates/library.js'
-import {WebRtc} from './webrtc/engine.js'
-import {WorkerPool} from './pipeline/worker-pool.js'
-import {readFromWorker} from './pipeline/messages.js'
-import {Worker} from './workers/worker.js'
+} from '../streams/stream-request.js'
+import type {PlaybackContext} from '../streams/playback.js'
+import {Streams} from '../streams/streams.js'
+import {type TemplateDescription, TemplateLibrary} from '../templates/library.js'
+import {WebRtc} from '../webrtc/engine.js'
+import {WorkerPool} from '../pipeline/worker-pool.js'
+import {readFromWorker} from '../pipeline/messages.js'
+import {Worker} from '../workers/worker.js'
 
-const playerDir = fileURLToPath(new URL('../player', import.meta.url))
-const workerPath = new URL('pipeline/worker-main.js', import.meta.url)
-const webrtcWorkerPath = new URL('webrtc/worker-main.js', import.meta.url)
+const playerDir = fileURLToPath(new URL('../../player', import.meta.url))
+const workerPath = new URL('../pipeline/worker-main.js', import.meta.url)
+const webrtcWorkerPath = new URL('../webrtc/worker-main.js', import.meta.url)
 const retryAfterSeconds = 5
 /** How long a client may take to read an answer in the place of a WebSocket. */
 const answerTimeoutMs = 5000
