@@ -117,8 +117,8 @@ const rounded = (_key, value) => (typeof value === 'number' ? Number(value.toFix
 
 async function main() {
 	const {settings, out, ...chosen} = readFlags()
-	if (!existsSync(`${root}/dist/main.js`))
-		throw new Error('There is no dist/main.js: run npx tsc first.')
+	if (!existsSync(`${root}/dist/cli/main.js`))
+		throw new Error('There is no dist/cli/main.js: run npx tsc first.')
 	const directory = await mkdtemp(path.join(os.tmpdir(), 'sluice-bench-'))
 	process.once('exit', () => {
 		killPrograms()

@@ -126,7 +126,7 @@ function startServer(args) {
 	// If we are killed outright we can stop nothing any more, so the kernel is asked beforehand to do it; a system that cannot goes without.
 	const tied = ['--pdeathsig', 'TERM', '--']
 	const canTie = spawnSync('setpriv', [...tied, 'true'], {stdio: 'ignore'}).status === 0
-	const node = [process.execPath, 'dist/main.js', ...args]
+	const node = [process.execPath, 'dist/cli/main.js', ...args]
 	const [command, ...rest] = canTie ? ['setpriv', ...tied, ...node] : node
 	const server = start('server', command, rest, ['ignore', 'inherit', 'pipe'])
 	server.ready = new Promise(resolve => {

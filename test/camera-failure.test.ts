@@ -223,7 +223,7 @@ test.serial('a camera that freezes is lost', async t => {
 test.serial('a host that is absent, in a network of its own', async t => {
 	// Nobody answers at 10.99.0.2: the other end of the pair has no address. Needs root, or user namespaces.
 	const script =
-		'ip link set lo up && ip link add near type veth peer name far && ip addr add 10.99.0.1/24 dev near && ip link set near up && ip link set far up && exec "$0" dist/main.js --host 127.0.0.1 --port 0'
+		'ip link set lo up && ip link add near type veth peer name far && ip addr add 10.99.0.1/24 dev near && ip link set near up && ip link set far up && exec "$0" dist/cli/main.js --host 127.0.0.1 --port 0'
 	const root = process.getuid?.() === 0
 	const child = spawn(
 		'unshare',

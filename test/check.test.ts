@@ -20,7 +20,7 @@ async function sluiceWith(
 	return new Promise(resolve => {
 		execFile(
 			process.execPath,
-			['dist/main.js', ...args],
+			['dist/cli/main.js', ...args],
 			{env: {...process.env, ...env}},
 			(error, stdout, stderr) => {
 				resolve({
@@ -356,7 +356,7 @@ for (const [signal, exitCode] of [
 	test.serial(`sluice check --url: ${signal} ends it, and its worker with it`, async t => {
 		const camera = await startCamera(t, small)
 		const program = startProgram(t, process.execPath, [
-			'dist/main.js',
+			'dist/cli/main.js',
 			'check',
 			'--url',
 			camera.url('/h264')

@@ -367,7 +367,7 @@ test('every problem of file, environment and flags is told at once, in a line ea
 	const file = await write('port: x\npotr: 1\ncameras:\n  door: {url: "rtsp://a:${PW}"}\n')
 	for (const verb of [[], ['check'], ['check', 'jpeg']]) {
 		const error = await t.throwsAsync(
-			run(process.execPath, ['dist/main.js', ...verb, '--config', file, '--linger', 'x'], {
+			run(process.execPath, ['dist/cli/main.js', ...verb, '--config', file, '--linger', 'x'], {
 				env: {...process.env, PW: 'geheim', SLUICE_SHARE: 'maybe'}
 			})
 		)
@@ -387,7 +387,7 @@ test('every problem of file, environment and flags is told at once, in a line ea
 	}
 	const sound = await write(`${door}pipelines: ${path.resolve('pipelines')}\n`)
 	t.is(
-		(await run(process.execPath, ['dist/main.js', 'check', 'test', '--config', sound])).stdout,
+		(await run(process.execPath, ['dist/cli/main.js', 'check', 'test', '--config', sound])).stdout,
 		'test.gst: can run here\n'
 	)
 })

@@ -15,7 +15,9 @@ async function sluice(
 	args: string[],
 	env: NodeJS.ProcessEnv = {}
 ): Promise<{code: number | null; stderr: string; stdout: string}> {
-	const child = spawn(process.execPath, ['dist/main.js', ...args], {env: {...process.env, ...env}})
+	const child = spawn(process.execPath, ['dist/cli/main.js', ...args], {
+		env: {...process.env, ...env}
+	})
 	let stderr = ''
 	let stdout = ''
 	child.stderr.on('data', chunk => {
@@ -162,7 +164,7 @@ test('an address of another machine ends the program with one line and exit code
 })
 
 test('--help lists every flag, --version is that of the package', async t => {
-	const help = await run(process.execPath, ['dist/main.js', '--help'])
+	const help = await run(process.execPath, ['dist/cli/main.js', '--help'])
 	for (const flag of Object.keys(options)) t.true(help.stdout.includes(`--${flag} `), flag)
 	const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as {
 		version: string

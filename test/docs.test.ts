@@ -168,7 +168,7 @@ test('a configuration in a document is what the server takes', async t => {
 		await writeFile(file, text)
 		const {stdout} = await run(
 			process.execPath,
-			['dist/main.js', 'check', '--config', file, 'jpeg'],
+			['dist/cli/main.js', 'check', '--config', file, 'jpeg'],
 			{env: {...process.env, ...env}}
 		).catch((error: unknown) => error as {stdout: string})
 		t.is(stdout.trim(), 'jpeg.gst: can run here', at)
@@ -202,7 +202,7 @@ test('templates and parts of templates can run, and play where a document says s
 	)
 	for (const {name, text, at} of templates) t.is(parseTemplate(name, text ?? '').name, name, at)
 	const {stdout} = await run(process.execPath, [
-		'dist/main.js',
+		'dist/cli/main.js',
 		'check',
 		'--pipelines',
 		directory

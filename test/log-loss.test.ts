@@ -20,7 +20,7 @@ import {startProgram} from './processes.js'
 import {until, view, type TestViewer} from './viewer.js'
 
 const serverArgs = [
-	'dist/main.js',
+	'dist/cli/main.js',
 	'--host',
 	'127.0.0.1',
 	'--port',
@@ -286,7 +286,7 @@ test('what cannot be printed is told, and its exit code says so', t => {
 		const run = (redirections: string) =>
 			spawnSync(
 				'sh',
-				['-c', `exec "$0" "$@" ${redirections}`, process.execPath, 'dist/main.js', ...args],
+				['-c', `exec "$0" "$@" ${redirections}`, process.execPath, 'dist/cli/main.js', ...args],
 				{encoding: 'utf8'}
 			)
 		const {status, stderr} = run('> /dev/full')
@@ -300,7 +300,7 @@ test('what cannot be printed is told, and its exit code says so', t => {
 			'-c',
 			'"$0" "$@" 2> /dev/full',
 			process.execPath,
-			'dist/main.js',
+			'dist/cli/main.js',
 			'--nonsense'
 		]).status,
 		2
@@ -311,7 +311,7 @@ test('what cannot be printed is told, and its exit code says so', t => {
 			'-c',
 			'"$0" "$@" | head -n 1 > /dev/null; exit "${PIPESTATUS[0]}"',
 			process.execPath,
-			'dist/main.js',
+			'dist/cli/main.js',
 			'--help'
 		]).status,
 		0

@@ -125,7 +125,7 @@ export interface Sluice extends Program {
 }
 
 /**
- * Starts the real server, `dist/main.js`, on free ports of 127.0.0.1, TCP and UDP, or on those that `flags` name. Its `lines` are
+ * Starts the real server, `dist/cli/main.js`, on free ports of 127.0.0.1, TCP and UDP, or on those that `flags` name. Its `lines` are
  * its log. It waits for a first picture for a minute, because a slow machine may need longer than the usual ten seconds.
  */
 export async function startSluice(
@@ -136,7 +136,7 @@ export async function startSluice(
 	const program = startProgram(
 		t,
 		process.execPath,
-		['dist/main.js', '--host', '127.0.0.1', '--port', '0', '--webrtc-port', '0', ...flags],
+		['dist/cli/main.js', '--host', '127.0.0.1', '--port', '0', '--webrtc-port', '0', ...flags],
 		{stream: 'stderr', env: {SLUICE_OPEN_TIMEOUT: '60', ...env}}
 	)
 	const listening = await program.line(line => line['msg'] === 'listening')

@@ -20,7 +20,7 @@ export const sluice = {
 		const node = await ownNode(directory)
 		const program = startProgram(
 			node,
-			[`${root}/dist/main.js`, '--host', host, '--port', '0', ...flags],
+			[`${root}/dist/cli/main.js`, '--host', host, '--port', '0', ...flags],
 			{json: 'stderr', within}
 		)
 		const {port} = await program.line(({msg}) => msg === 'listening')

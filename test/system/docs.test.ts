@@ -121,7 +121,7 @@ for (const file of files) {
 			}
 		}
 		if (file !== 'README.md') return
-		await terminals.run('node dist/main.js', 'a server with no option')
+		await terminals.run('node dist/cli/main.js', 'a server with no option')
 		for (const command of ofTable(readFileSync(file, 'utf8')))
 			await terminals.run(command, 'README.md, what plays /stream.mjpeg')
 	})

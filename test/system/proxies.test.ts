@@ -16,7 +16,7 @@ const query = `rtsp_url=${encodeURIComponent(camera)}`
 /** A camera with a password and the server, on the ports that the proxies' files name. */
 async function startServer({start}: Network): Promise<Program> {
 	const source = start('/usr/bin/python3', ['scripts/camera.py', '--port', '8554', ...cameraFlags])
-	const server = start(process.execPath, ['dist/main.js', '--port', '8000'], {stream: 'stderr'})
+	const server = start(process.execPath, ['dist/cli/main.js', '--port', '8000'], {stream: 'stderr'})
 	await Promise.all([
 		source.line(line => line['event'] === 'ready'),
 		server.line(line => line['msg'] === 'listening')

@@ -1,20 +1,20 @@
 import {readFile} from 'node:fs/promises'
-import {BFrameFinder} from './media/b-frames.js'
-import type {CameraSource} from './cameras/camera-address.js'
-import type {Caps} from './media/caps.js'
-import {monotonicMs} from './base/clock.js'
-import type {Config} from './config/config.js'
-import type {DeclaredOutput} from './pipeline/declared-output.js'
-import {asSluiceError} from './base/errors.js'
-import type {Sample} from './pipeline/frame-reader.js'
-import type {NalCodec} from './media/nal-units.js'
-import {createLog} from './base/log.js'
-import {Pipeline} from './pipeline/pipeline.js'
-import {fillTemplate, readTemplate, withTemplate} from './templates/template.js'
-import {readFromWorker} from './pipeline/messages.js'
-import {Worker} from './workers/worker.js'
+import {BFrameFinder} from '../media/b-frames.js'
+import type {CameraSource} from '../cameras/camera-address.js'
+import type {Caps} from '../media/caps.js'
+import {monotonicMs} from '../base/clock.js'
+import type {Config} from '../config/config.js'
+import type {DeclaredOutput} from '../pipeline/declared-output.js'
+import {asSluiceError} from '../base/errors.js'
+import type {Sample} from '../pipeline/frame-reader.js'
+import type {NalCodec} from '../media/nal-units.js'
+import {createLog} from '../base/log.js'
+import {Pipeline} from '../pipeline/pipeline.js'
+import {fillTemplate, readTemplate, withTemplate} from '../templates/template.js'
+import {readFromWorker} from '../pipeline/messages.js'
+import {Worker} from '../workers/worker.js'
 
-const workerPath = new URL('pipeline/worker-main.js', import.meta.url)
+const workerPath = new URL('../pipeline/worker-main.js', import.meta.url)
 
 /** How long each of the two pipelines plays, from its first frame. */
 const playMs = 3000

@@ -2,11 +2,11 @@
 /** The command line: reads the configuration, runs the server until a signal, and sets the exit code. */
 import {constants} from 'node:os'
 import process from 'node:process'
-import {check} from './check.js'
-import {checkUrl} from './check-url.js'
-import {type Command, type Config, readCommand, UsageError, version} from './config/config.js'
-import {createLog} from './base/log.js'
-import {Server} from './http/server.js'
+import {check} from './check-templates.js'
+import {checkUrl} from './check-camera.js'
+import {type Command, type Config, readCommand, UsageError, version} from '../config/config.js'
+import {createLog} from '../base/log.js'
+import {Server} from '../http/server.js'
 
 /** Shutdown has deadlines of its own, which sum up to less; this one is for what nobody thought of. */
 const shutdownTimeoutMs = 4500

@@ -1,18 +1,18 @@
-import {asSluiceError, SluiceError} from './base/errors.js'
-import {HostChecker} from './templates/host-check.js'
-import {inOrder} from './pipeline/launch-text.js'
-import {createLog} from './base/log.js'
+import {asSluiceError, SluiceError} from '../base/errors.js'
+import {HostChecker} from '../templates/host-check.js'
+import {inOrder} from '../pipeline/launch-text.js'
+import {createLog} from '../base/log.js'
 import {
 	examineTemplate,
 	findingText,
 	listTemplates,
 	readText,
 	templateFile
-} from './templates/template.js'
-import {readFromWorker} from './pipeline/messages.js'
-import {Worker} from './workers/worker.js'
+} from '../templates/template.js'
+import {readFromWorker} from '../pipeline/messages.js'
+import {Worker} from '../workers/worker.js'
 
-const workerPath = new URL('pipeline/worker-main.js', import.meta.url)
+const workerPath = new URL('../pipeline/worker-main.js', import.meta.url)
 
 /** Which Debian package has an element, the first pattern that fits. */
 const packages: readonly [RegExp, string][] = [
