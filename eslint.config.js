@@ -44,7 +44,11 @@ export default tseslint.config(
 		}
 	},
 	{
-		files: ['src/pipeline/worker-main.ts', 'src/webrtc/worker-main.ts', 'test/whep-client.ts'],
+		files: [
+			'src/pipeline/worker-main.ts',
+			'src/webrtc/worker-main.ts',
+			'test/support/whep-client.ts'
+		],
 		rules: {'no-restricted-imports': 'off'}
 	},
 	{

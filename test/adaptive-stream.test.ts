@@ -1,7 +1,7 @@
 import test, {type ExecutionContext} from 'ava'
-import {type LinkOptions, startLink} from './link.js'
-import {type Sluice, startCamera, startSluice} from './processes.js'
-import {until, view} from './viewer.js'
+import {type LinkOptions, startLink} from './support/link.js'
+import {type Sluice, startCamera, startSluice} from './support/processes.js'
+import {until, view} from './support/viewer.js'
 
 /** 78 kB an image at quality 80, and 49 at 25: 1.4 and 0.9 MB/s. */
 const framesPerSecond = 18

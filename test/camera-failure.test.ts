@@ -8,8 +8,8 @@ import path from 'node:path'
 import process from 'node:process'
 import readline from 'node:readline'
 import test, {type ExecutionContext} from 'ava'
-import {startCamera, startSluice} from './processes.js'
-import {view} from './viewer.js'
+import {startCamera, startSluice} from './support/processes.js'
+import {view} from './support/viewer.js'
 
 const small = ['--width', '640', '--height', '360']
 
@@ -168,7 +168,7 @@ for (const [text, detail] of [
 test.serial(
 	'TLS: a self-signed certificate is refused and named; rtsps to a camera without TLS, too',
 	async t => {
-		const secure = await startCamera(t, [...small, '--tls', 'test/self-signed.pem'])
+		const secure = await startCamera(t, [...small, '--tls', 'test/support/self-signed.pem'])
 		const signed = await failure(t, secure.url('/h264').replace('rtsp', 'rtsps'))
 		t.is(signed.code, 'camera_unreachable')
 		t.regex(signed.detail ?? '', /has a certificate that it signed itself/)

@@ -2,10 +2,10 @@ import http from 'node:http'
 import process from 'node:process'
 import test, {type ExecutionContext} from 'ava'
 import {isKeyFrame} from '../dist/media/nal-units.js'
-import {jpegSize} from './jpeg.js'
-import {kill, messages, sessions, startPlainSluice} from './plain-sluice.js'
-import {type Camera, childrenOf, ended, type Sluice, startCamera} from './processes.js'
-import {until, view} from './viewer.js'
+import {jpegSize} from './support/jpeg.js'
+import {kill, messages, sessions, startPlainSluice} from './support/plain-sluice.js'
+import {type Camera, childrenOf, ended, type Sluice, startCamera} from './support/processes.js'
+import {until, view} from './support/viewer.js'
 
 // Cameras and workers that end while somebody watches, with the real server and real cameras.
 

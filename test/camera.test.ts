@@ -1,7 +1,7 @@
 import {once} from 'node:events'
 import net from 'node:net'
 import test from 'ava'
-import {startCamera} from './processes.js'
+import {startCamera} from './support/processes.js'
 
 test('the camera’s lines stay whole, however many viewers come and go at once', async t => {
 	const camera = await startCamera(t)

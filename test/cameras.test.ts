@@ -5,9 +5,9 @@ import {tmpdir} from 'node:os'
 import path from 'node:path'
 import test, {type ExecutionContext} from 'ava'
 import {namedSource, parseCameraSource} from '../dist/cameras/camera-address.js'
-import {jpegSize} from './jpeg.js'
-import {type Camera, type Sluice, startCamera, startSluice} from './processes.js'
-import {until, view} from './viewer.js'
+import {jpegSize} from './support/jpeg.js'
+import {type Camera, type Sluice, startCamera, startSluice} from './support/processes.js'
+import {until, view} from './support/viewer.js'
 
 const small = ['--width', '320', '--height', '180']
 const talkative = {GST_DEBUG: 'rtspsrc:9,rtspconnection:9,default:9'}

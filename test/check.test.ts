@@ -6,7 +6,7 @@ import {tmpdir} from 'node:os'
 import path from 'node:path'
 import process from 'node:process'
 import test from 'ava'
-import {startCamera, startProgram} from './processes.js'
+import {startCamera, startProgram} from './support/processes.js'
 
 /** The real program's lines and exit code. */
 async function sluice(...args: string[]): Promise<{code: number; lines: string[]}> {

@@ -3,10 +3,10 @@ import {readdirSync} from 'node:fs'
 import http from 'node:http'
 import {setTimeout as delay} from 'node:timers/promises'
 import test from 'ava'
-import {countable, megabytesOf} from './memory.js'
-import {messages, sessions, startPlainSluice} from './plain-sluice.js'
-import {startCamera} from './processes.js'
-import {onlySpare, until, view} from './viewer.js'
+import {countable, megabytesOf} from './support/memory.js'
+import {messages, sessions, startPlainSluice} from './support/plain-sluice.js'
+import {startCamera} from './support/processes.js'
+import {onlySpare, until, view} from './support/viewer.js'
 
 /** A small generator of random numbers from 0 to 1, the same for the same seed: mulberry32. */
 function seeded(seed: number): () => number {

@@ -4,8 +4,8 @@ import path from 'node:path'
 import test, {type ExecutionContext} from 'ava'
 import {mismatchOf} from '../dist/pipeline/declared-output.js'
 import {parseCaps} from '../dist/media/caps.js'
-import {type Sluice, startCamera, startSluice} from './processes.js'
-import {until, view} from './viewer.js'
+import {type Sluice, startCamera, startSluice} from './support/processes.js'
+import {until, view} from './support/viewer.js'
 
 const source =
 	'videotestsrc name=src is-live=true ! video/x-raw,width=320,height=240,framerate=10/1'

@@ -1,7 +1,7 @@
 import test, {type ExecutionContext} from 'ava'
 import {elementsOf} from '../dist/pipeline/launch-text.js'
 import {fillTemplate, listTemplates, readTemplate} from '../dist/templates/template.js'
-import {type Line, startProgram} from './processes.js'
+import {type Line, startProgram} from './support/processes.js'
 
 /** Memory of a device, and the elements that give it. */
 const deviceMemory: ReadonlyMap<string, RegExp> = new Map([
@@ -58,7 +58,7 @@ test('before each capssetter stands which memory is meant, for it takes any', t 
 
 /** Plays texts behind a source that leaves its pictures in a device's memory wherever it may. */
 async function play(t: ExecutionContext, texts: readonly string[]): Promise<Line[]> {
-	const program = startProgram(t, '/usr/bin/python3', ['test/device-memory.py'])
+	const program = startProgram(t, '/usr/bin/python3', ['test/support/device-memory.py'])
 	program.child.stdin?.end(JSON.stringify(texts))
 	await program.line(() => program.lines.length === texts.length)
 	t.is((await program.exit).code, 0)

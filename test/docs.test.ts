@@ -9,12 +9,20 @@ import test, {type ExecutionContext} from 'ava'
 import ts from 'typescript'
 import {parse} from 'yaml'
 import {parseTemplate} from '../dist/templates/template.js'
-import {advances, cameraFlags, inState, newPage} from './browser.js'
-import {allFences, commandsOf, documents, edited, edits, type Fence, fencesOf} from './fences.js'
-import {jpegSize} from './jpeg.js'
-import {launchBrowserIn, type Network, ownNetwork} from './network.js'
-import {startCamera, startSluice} from './processes.js'
-import {until} from './viewer.js'
+import {advances, cameraFlags, inState, newPage} from './support/browser.js'
+import {
+	allFences,
+	commandsOf,
+	documents,
+	edited,
+	edits,
+	type Fence,
+	fencesOf
+} from './support/fences.js'
+import {jpegSize} from './support/jpeg.js'
+import {launchBrowserIn, type Network, ownNetwork} from './support/network.js'
+import {startCamera, startSluice} from './support/processes.js'
+import {until} from './support/viewer.js'
 
 const run = promisify(execFile)
 const plain = readFileSync('pipelines/jpeg.gst', 'utf8')

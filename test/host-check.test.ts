@@ -5,8 +5,8 @@ import {createLog} from '../dist/base/log.js'
 import {parseTemplate} from '../dist/templates/template.js'
 import {readFromWorker} from '../dist/pipeline/messages.js'
 import {Worker} from '../dist/workers/worker.js'
-import {childrenOf} from './processes.js'
-import {until} from './viewer.js'
+import {childrenOf} from './support/processes.js'
+import {until} from './support/viewer.js'
 
 const template = (element: string) =>
 	parseTemplate(
@@ -19,7 +19,11 @@ test.serial(
 	async t => {
 		const workers: Worker[] = []
 		const checker = new HostChecker(() => {
-			const worker = new Worker('test/workers/examines.mjs', createLog('silent'), readFromWorker)
+			const worker = new Worker(
+				'test/support/workers/examines.mjs',
+				createLog('silent'),
+				readFromWorker
+			)
 			workers.push(worker)
 			return worker
 		})
@@ -43,7 +47,7 @@ test.serial(
 
 test.serial('a worker that does not start says nothing of a template', async t => {
 	const checker = new HostChecker(
-		() => new Worker('test/workers/dies-at-start.mjs', createLog('silent'), readFromWorker)
+		() => new Worker('test/support/workers/dies-at-start.mjs', createLog('silent'), readFromWorker)
 	)
 	await t.throwsAsync(checker.check(template('fine')), {
 		message: /the worker ended before it was ready .*libgstreamer/
@@ -60,7 +64,11 @@ const long = parseTemplate(
 test.serial('close() waits for a worker that is being replaced as well', async t => {
 	let replaced = false
 	const checker = new HostChecker(() => {
-		const worker = new Worker('test/workers/examines.mjs', createLog('silent'), readFromWorker)
+		const worker = new Worker(
+			'test/support/workers/examines.mjs',
+			createLog('silent'),
+			readFromWorker
+		)
 		const close = worker.close.bind(worker)
 		worker.close = async () => {
 			replaced = true
@@ -79,7 +87,7 @@ test.serial('a worker is replaced when it has answered often', async t => {
 	let workers = 0
 	const checker = new HostChecker(() => {
 		workers++
-		return new Worker('test/workers/examines.mjs', createLog('silent'), readFromWorker)
+		return new Worker('test/support/workers/examines.mjs', createLog('silent'), readFromWorker)
 	})
 	t.teardown(async () => checker.close())
 	for (let checks = 0; checks < 3; checks++) t.is((await checker.check(long)).missing.length, 1)

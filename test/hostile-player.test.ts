@@ -4,8 +4,8 @@ import http, {type IncomingMessage, type ServerResponse} from 'node:http'
 import type {AddressInfo} from 'node:net'
 import test, {type ExecutionContext} from 'ava'
 import type {Browser} from 'playwright-core'
-import {launchBrowser, newPage} from './browser.js'
-import {until} from './viewer.js'
+import {launchBrowser, newPage} from './support/browser.js'
+import {until} from './support/viewer.js'
 
 let browser: Browser
 test.before(async () => {

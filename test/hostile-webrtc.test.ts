@@ -5,12 +5,18 @@ import net, {type AddressInfo} from 'node:net'
 import {fileURLToPath} from 'node:url'
 import test, {type ExecutionContext} from 'ava'
 import {BFrameFinder} from '../dist/media/b-frames.js'
-import {type Program, type Sluice, startCamera, startProgram, startSluice} from './processes.js'
-import {chromiumOffer} from './sdp-offers.js'
-import {openSession as open, webrtcWorkerOf} from './webrtc-sessions.js'
-import {until} from './viewer.js'
+import {
+	type Program,
+	type Sluice,
+	startCamera,
+	startProgram,
+	startSluice
+} from './support/processes.js'
+import {chromiumOffer} from './support/sdp-offers.js'
+import {openSession as open, webrtcWorkerOf} from './support/webrtc-sessions.js'
+import {until} from './support/viewer.js'
 
-const clientPath = fileURLToPath(new URL('whep-client.js', import.meta.url))
+const clientPath = fileURLToPath(new URL('support/whep-client.js', import.meta.url))
 const start = async (t: ExecutionContext, flags: string[] = []) =>
 	startSluice(t, ['--share', ...flags])
 const event = (name: string) => (line: Record<string, unknown>) => line['event'] === name

@@ -2,8 +2,8 @@ import {once} from 'node:events'
 import {readdirSync} from 'node:fs'
 import net, {type AddressInfo} from 'node:net'
 import test, {type ExecutionContext} from 'ava'
-import {startCamera, startSluice} from './processes.js'
-import {until, view} from './viewer.js'
+import {startCamera, startSluice} from './support/processes.js'
+import {until, view} from './support/viewer.js'
 
 const handshake = (target: string) =>
 	`GET ${target} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n`

@@ -10,10 +10,16 @@ import process from 'node:process'
 import {setTimeout as delay} from 'node:timers/promises'
 import test, {type ExecutionContext} from 'ava'
 import {chromium} from 'playwright-core'
-import {jpegSize} from './jpeg.js'
-import {clockOf} from './picture.js'
-import {type Camera, patient, type Sluice, startCamera, startSluice as start} from './processes.js'
-import {onlySpare, until} from './viewer.js'
+import {jpegSize} from './support/jpeg.js'
+import {clockOf} from './support/picture.js'
+import {
+	type Camera,
+	patient,
+	type Sluice,
+	startCamera,
+	startSluice as start
+} from './support/processes.js'
+import {onlySpare, until} from './support/viewer.js'
 
 /** Small pictures keep the load of the tests small. */
 const cameraFlags = ['--width', '640', '--height', '360', '--fps', '25', '--key-interval', '0.5']

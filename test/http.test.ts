@@ -5,8 +5,8 @@ import {mkdtemp, writeFile} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import path from 'node:path'
 import test from 'ava'
-import {startSluice} from './processes.js'
-import {view} from './viewer.js'
+import {startSluice} from './support/processes.js'
+import {view} from './support/viewer.js'
 
 /** A request whose path is sent as it is, not tidied up as fetch() does. */
 async function get(

@@ -1,8 +1,8 @@
 import {once} from 'node:events'
 import net, {type AddressInfo} from 'node:net'
 import test from 'ava'
-import {patient, startCamera, startSluice} from './processes.js'
-import {until, view} from './viewer.js'
+import {patient, startCamera, startSluice} from './support/processes.js'
+import {until, view} from './support/viewer.js'
 
 const small = ['--width', '640', '--height', '360']
 

@@ -16,8 +16,8 @@ import process from 'node:process'
 import {text} from 'node:stream/consumers'
 import {stripVTControlCharacters} from 'node:util'
 import test, {type ExecutionContext} from 'ava'
-import {startProgram} from './processes.js'
-import {until, view, type TestViewer} from './viewer.js'
+import {startProgram} from './support/processes.js'
+import {until, view, type TestViewer} from './support/viewer.js'
 
 const serverArgs = [
 	'dist/cli/main.js',

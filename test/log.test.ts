@@ -1,6 +1,6 @@
 import test from 'ava'
-import {startCamera, startSluice} from './processes.js'
-import {view} from './viewer.js'
+import {startCamera, startSluice} from './support/processes.js'
+import {view} from './support/viewer.js'
 
 test('no password of a camera is ever logged, not even by GStreamer at its most talkative', async t => {
 	const password = 'Tr0ub4dor&3'

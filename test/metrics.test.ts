@@ -2,8 +2,8 @@ import test from 'ava'
 import {Adaptive} from '../dist/viewers/adaptive.js'
 import {errorTable} from '../dist/base/errors.js'
 import {Metrics} from '../dist/viewers/metrics.js'
-import {startCamera, startSluice} from './processes.js'
-import {until, view} from './viewer.js'
+import {startCamera, startSluice} from './support/processes.js'
+import {until, view} from './support/viewer.js'
 
 /** The samples of Prometheus' text format: `name{label="value"}` → value. */
 function samples(text: string): Map<string, number> {

@@ -2,9 +2,9 @@ import {spawn} from 'node:child_process'
 import {once} from 'node:events'
 import process from 'node:process'
 import test from 'ava'
-import {jpegSize} from './jpeg.js'
-import {startCamera, startSluice} from './processes.js'
-import {until, view} from './viewer.js'
+import {jpegSize} from './support/jpeg.js'
+import {startCamera, startSluice} from './support/processes.js'
+import {until, view} from './support/viewer.js'
 
 // A still picture without noise, with colours in its top, its middle and its bottom.
 const still = ['--width', '640', '--height', '360', '--fps', '25', '--pattern', 'smpte-rp-219']

@@ -1,9 +1,9 @@
 import {createHash} from 'node:crypto'
 import test from 'ava'
 import {isKeyFrame} from '../dist/media/nal-units.js'
-import {startLink} from './link.js'
-import {type Sluice, startCamera, startSluice} from './processes.js'
-import {type TestViewer, until, view} from './viewer.js'
+import {startLink} from './support/link.js'
+import {type Sluice, startCamera, startSluice} from './support/processes.js'
+import {type TestViewer, until, view} from './support/viewer.js'
 
 interface Seen {
 	index: number

@@ -11,8 +11,8 @@ import {
 	launchBrowser,
 	monotonicMs,
 	newPage as newPageOf
-} from './browser.js'
-import {startCamera, startSluice} from './processes.js'
+} from './support/browser.js'
+import {startCamera, startSluice} from './support/processes.js'
 
 let browser: Browser
 

@@ -3,8 +3,8 @@ import {cp, mkdtemp, readFile, writeFile} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import path from 'node:path'
 import test, {type ExecutionContext} from 'ava'
-import {type Camera, type Sluice, startCamera, startSluice} from './processes.js'
-import {until, view} from './viewer.js'
+import {type Camera, type Sluice, startCamera, startSluice} from './support/processes.js'
+import {until, view} from './support/viewer.js'
 
 const small = ['--width', '640', '--height', '360']
 

@@ -14,9 +14,9 @@ import {
 	monotonicMs,
 	newPage,
 	type Opened
-} from './browser.js'
-import {type Camera, type Sluice, startCamera, startSluice} from './processes.js'
-import {until, view} from './viewer.js'
+} from './support/browser.js'
+import {type Camera, type Sluice, startCamera, startSluice} from './support/processes.js'
+import {until, view} from './support/viewer.js'
 
 type Properties = Partial<
 	Pick<SluicePlayer, 'src' | 'camera' | 'rtspUrl' | 'mode' | 'pipeline' | 'parameters'>
@@ -438,7 +438,7 @@ test.serial(
 	'a server that the browser does not open is named, and holds up no other player of the page',
 	async t => {
 		const [camera, sluice] = await Promise.all([startCamera(t, cameraFlags), startSluice(t)])
-		const key = await readFile('test/self-signed.pem')
+		const key = await readFile('test/support/self-signed.pem')
 		const players = [
 			// A page of https opens no WebSocket without it, but for one of this machine. Four that stuck would leave no turn for others.
 			...Array<string>(4).fill('src="http://camera.example:8000" camera="door"'),

@@ -1,7 +1,7 @@
 import test, {type ExecutionContext} from 'ava'
 import {engineOffer, writeAnswer} from '../dist/webrtc/sdp.js'
 import {readOffer} from '../dist/webrtc/sdp-offer.js'
-import {chromiumOffer} from './sdp-offers.js'
+import {chromiumOffer} from './support/sdp-offers.js'
 
 const engineAnswer = {
 	ice: {ufrag: 'abcd', password: 'abcdefghijklmnopqrstuv'},

@@ -4,7 +4,7 @@ import {Budget} from '../dist/base/rate-limit.js'
 import {asksForKeyFrame, packetsAskedFor} from '../dist/webrtc/rtcp.js'
 import {engineOffer, hostCandidate, readFragment} from '../dist/webrtc/sdp.js'
 import {readOffer} from '../dist/webrtc/sdp-offer.js'
-import {chromiumOffer} from './sdp-offers.js'
+import {chromiumOffer} from './support/sdp-offers.js'
 
 const pick = (text: string, from: string | RegExp, to: string) => {
 	const changed = text.replace(from, to)

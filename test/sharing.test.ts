@@ -5,10 +5,16 @@ import type {Socket} from 'node:net'
 import path from 'node:path'
 import test from 'ava'
 import {isKeyFrame} from '../dist/media/nal-units.js'
-import {jpegSize} from './jpeg.js'
-import {count, messages, plainTemplates, sessions, startPlainSluice} from './plain-sluice.js'
-import {childrenOf, startCamera, startSluice} from './processes.js'
-import {type TestViewer, until, view} from './viewer.js'
+import {jpegSize} from './support/jpeg.js'
+import {
+	count,
+	messages,
+	plainTemplates,
+	sessions,
+	startPlainSluice
+} from './support/plain-sluice.js'
+import {childrenOf, startCamera, startSluice} from './support/processes.js'
+import {type TestViewer, until, view} from './support/viewer.js'
 
 // Who shares a stream, and what viewers of one notice of each other, with the real server and real cameras.
 

@@ -1,9 +1,9 @@
 import test from 'ava'
 import type {StreamRequest} from '../dist/streams/stream-request.js'
-import {type Script, script, startStreams, Watcher, withVariants} from './scripted.js'
-import {until} from './viewer.js'
+import {type Script, script, startStreams, Watcher, withVariants} from './support/scripted.js'
+import {until} from './support/viewer.js'
 
-// Which variant plays, and which follows, with workers that follow a script: see test/workers/scripted.mjs.
+// Which variant plays, and which follows, with workers that follow a script: see test/support/workers/scripted.mjs.
 
 test.serial(
 	'a variant that fails gives its place to the next, also where only one pipeline may run',

@@ -1,9 +1,16 @@
 import {setTimeout as delay} from 'node:timers/promises'
 import test from 'ava'
 import type {Stream} from '../dist/streams/stream.js'
-import {ended} from './processes.js'
-import {type Attempt, nameOf, type Script, script, startStreams, Watcher} from './scripted.js'
-import {until} from './viewer.js'
+import {ended} from './support/processes.js'
+import {
+	type Attempt,
+	nameOf,
+	type Script,
+	script,
+	startStreams,
+	Watcher
+} from './support/scripted.js'
+import {until} from './support/viewer.js'
 
 // One stream's life, with workers that follow a script. Those tests that mostly wait for pauses run beside each other.
 

@@ -5,10 +5,10 @@ import {tmpdir} from 'node:os'
 import path from 'node:path'
 import process from 'node:process'
 import test from 'ava'
-import {jpegSize} from './jpeg.js'
-import {clockOf, luma} from './picture.js'
-import {startCamera, startSluice} from './processes.js'
-import {until, view} from './viewer.js'
+import {jpegSize} from './support/jpeg.js'
+import {clockOf, luma} from './support/picture.js'
+import {startCamera, startSluice} from './support/processes.js'
+import {until, view} from './support/viewer.js'
 
 const small = ['--width', '640', '--height', '360']
 

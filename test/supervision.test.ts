@@ -12,8 +12,8 @@ import {createLog} from '../dist/base/log.js'
 import {Server} from '../dist/http/server.js'
 import {channelFd, writeMessage} from '../dist/workers/channel.js'
 import {framePipeFd} from '../dist/pipeline/messages.js'
-import {childrenOf, ended, startCamera, startSluice, watchdogOf} from './processes.js'
-import {until, view} from './viewer.js'
+import {childrenOf, ended, startCamera, startSluice, watchdogOf} from './support/processes.js'
+import {until, view} from './support/viewer.js'
 
 /** The real server, in this process, with a program in the place of its pipeline workers. */
 async function startServer(
@@ -41,7 +41,7 @@ async function startServer(
 		{}
 	)
 	if (!('run' in command)) throw new Error('no configuration')
-	const server = new Server(command.run, createLog('silent'), `test/workers/${worker}.mjs`)
+	const server = new Server(command.run, createLog('silent'), `test/support/workers/${worker}.mjs`)
 	t.teardown(async () => server.close())
 	return `ws://127.0.0.1:${await server.listen()}/ws/stream?rtsp_url=rtsp%3A%2F%2Fcamera%2F`
 }

@@ -2,10 +2,10 @@ import {cp, mkdtemp, readdir, readFile, rename, rm, symlink, writeFile} from 'no
 import {tmpdir} from 'node:os'
 import path from 'node:path'
 import test, {type ExecutionContext} from 'ava'
-import {jpegSize} from './jpeg.js'
-import {startCamera, startSluice} from './processes.js'
+import {jpegSize} from './support/jpeg.js'
+import {startCamera, startSluice} from './support/processes.js'
 import {readTemplate} from '../dist/templates/template.js'
-import {until, view} from './viewer.js'
+import {until, view} from './support/viewer.js'
 
 interface Description {
 	name: string

@@ -5,11 +5,11 @@ import process from 'node:process'
 import {fileURLToPath} from 'node:url'
 import test, {type ExecutionContext} from 'ava'
 import {BFrameFinder} from '../dist/media/b-frames.js'
-import {startCamera, startProgram, startSluice, type Sluice} from './processes.js'
-import {until, view} from './viewer.js'
+import {startCamera, startProgram, startSluice, type Sluice} from './support/processes.js'
+import {until, view} from './support/viewer.js'
 
 const small = ['--width', '640', '--height', '360', '--fps', '25']
-const clientPath = fileURLToPath(new URL('whep-client.js', import.meta.url))
+const clientPath = fileURLToPath(new URL('support/whep-client.js', import.meta.url))
 
 /** A template for hardware, with software that does the same in the place of each element for hardware. */
 function inSoftware(text: string): string {

@@ -1,6 +1,6 @@
 import test from 'ava'
 import {type CodedFrame, Feed, Source} from '../dist/webrtc/viewer-feed.js'
-import {until} from './viewer.js'
+import {until} from './support/viewer.js'
 
 const frame = (timeMs: number, keyFrame = false, bytes = 10): CodedFrame => ({
 	timeMs,

@@ -4,9 +4,9 @@ import http from 'node:http'
 import type {AddressInfo} from 'node:net'
 import test, {type ExecutionContext} from 'ava'
 import type {Browser} from 'playwright-core'
-import {cameraFlags, launchBrowser, newPage, type Opened} from './browser.js'
-import {type Camera, type Sluice, startCamera, startSluice} from './processes.js'
-import {until} from './viewer.js'
+import {cameraFlags, launchBrowser, newPage, type Opened} from './support/browser.js'
+import {type Camera, type Sluice, startCamera, startSluice} from './support/processes.js'
+import {until} from './support/viewer.js'
 
 /** What a client has of its own beside the video that it shows. */
 interface Client {

@@ -4,8 +4,8 @@ import type {AddressInfo} from 'node:net'
 import process from 'node:process'
 import test, {type ExecutionContext} from 'ava'
 import type {Browser, Page} from 'playwright-core'
-import {launchBrowser} from './browser.js'
-import {startCamera, startSluice} from './processes.js'
+import {launchBrowser} from './support/browser.js'
+import {startCamera, startSluice} from './support/processes.js'
 
 declare global {
 	interface Window {

@@ -15,12 +15,12 @@ import {
 	startCamera,
 	startProgram,
 	startSluice
-} from './processes.js'
-import {chromiumOffer} from './sdp-offers.js'
-import {until} from './viewer.js'
+} from './support/processes.js'
+import {chromiumOffer} from './support/sdp-offers.js'
+import {until} from './support/viewer.js'
 
 const small = ['--width', '640', '--height', '360', '--fps', '25']
-const clientPath = fileURLToPath(new URL('whep-client.js', import.meta.url))
+const clientPath = fileURLToPath(new URL('support/whep-client.js', import.meta.url))
 const whepUrl = ({http}: Sluice, query: Record<string, string>) =>
 	`${http}/whep?${new URLSearchParams(query).toString()}`
 
@@ -726,7 +726,7 @@ async function startServer(t: ExecutionContext, worker: string): Promise<string>
 		command.run,
 		createLog('silent'),
 		undefined,
-		`test/workers/${worker}.mjs`
+		`test/support/workers/${worker}.mjs`
 	)
 	t.teardown(async () => server.close())
 	return `http://127.0.0.1:${await server.listen()}`

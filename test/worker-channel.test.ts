@@ -15,11 +15,11 @@ import {WebRtc} from '../dist/webrtc/engine.js'
 import {Worker} from '../dist/workers/worker.js'
 import {channelFd, writeMessage} from '../dist/workers/channel.js'
 import {readFromWorker, type ToWorker} from '../dist/pipeline/messages.js'
-import {ended, type Program, startCamera, startProgram, startSluice} from './processes.js'
-import {chromiumOffer} from './sdp-offers.js'
-import {type TestViewer, until, view} from './viewer.js'
+import {ended, type Program, startCamera, startProgram, startSluice} from './support/processes.js'
+import {chromiumOffer} from './support/sdp-offers.js'
+import {type TestViewer, until, view} from './support/viewer.js'
 
-/** What the worker does (test/workers/misbehaves.mjs), and what is said of it. */
+/** What the worker does (test/support/workers/misbehaves.mjs), and what is said of it. */
 const acts: readonly (readonly [string, RegExp])[] = [
 	['raw bytes', /a message of 1819043176 bytes, where 1 to 65536 are taken/],
 	['zeros', /a message of 0 bytes/],
@@ -55,7 +55,7 @@ const webrtcActs: typeof acts = [
 /** A worker may make the server's memory grow by so much, for a moment. */
 const maxGrownMegabytes = 40
 
-const worker = 'test/workers/misbehaves.mjs'
+const worker = 'test/support/workers/misbehaves.mjs'
 
 /** Says when the worker misbehaves from now on, and how. */
 type Script = (at: string, act: string) => void
@@ -92,7 +92,7 @@ async function startServer(
 	flags: string[] = []
 ): Promise<Misbehaving> {
 	const {file, script} = await startScript()
-	const args = ['dist-test/server-with-workers.js', ...programs, ...flags]
+	const args = ['dist-test/support/server-with-workers.js', ...programs, ...flags]
 	const program = startProgram(t, process.execPath, args, {
 		stream: 'stderr',
 		env: {MISBEHAVIOUR_FILE: file}
@@ -264,7 +264,7 @@ test.serial(
 
 test.serial('a worker that reads nothing is ended when a bounded amount waits for it', async t => {
 	const stopped = new Worker<ToWorker>(
-		'test/workers/chatters.mjs',
+		'test/support/workers/chatters.mjs',
 		createLog('silent'),
 		readFromWorker
 	)
@@ -286,7 +286,7 @@ test.serial(
 	'a message that is too long ends the worker that it was for, and not the server',
 	async t => {
 		const other = new Worker<ToWorker>(
-			'test/workers/chatters.mjs',
+			'test/support/workers/chatters.mjs',
 			createLog('silent'),
 			readFromWorker
 		)

@@ -8,10 +8,10 @@ import {
 } from '../../dist/templates/template.js'
 import {Worker} from '../../dist/workers/worker.js'
 import {type Examined, readFromWorker} from '../../dist/pipeline/messages.js'
-import {cameraFlags} from '../browser.js'
-import {jpegSize} from '../jpeg.js'
-import {startCamera, startSluice} from '../processes.js'
-import {type TestViewer, view} from '../viewer.js'
+import {cameraFlags} from '../support/browser.js'
+import {jpegSize} from '../support/jpeg.js'
+import {startCamera, startSluice} from '../support/processes.js'
+import {type TestViewer, view} from '../support/viewer.js'
 
 interface Description {
 	name: string

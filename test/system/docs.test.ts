@@ -3,10 +3,10 @@ import {spawnSync} from 'node:child_process'
 import {readFileSync} from 'node:fs'
 import process from 'node:process'
 import test, {type ExecutionContext} from 'ava'
-import {allFences, commandsOf} from '../fences.js'
-import {type Network, ownNetwork} from '../network.js'
-import type {Program} from '../processes.js'
-import {until} from '../viewer.js'
+import {allFences, commandsOf} from '../support/fences.js'
+import {type Network, ownNetwork} from '../support/network.js'
+import type {Program} from '../support/processes.js'
+import {until} from '../support/viewer.js'
 
 /** What the commands write here, or into the temporary directory, stays in memory, and is seen by them alone. */
 const overlays = `

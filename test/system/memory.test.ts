@@ -1,10 +1,10 @@
 import {once} from 'node:events'
 import {readdirSync, readFileSync} from 'node:fs'
 import test from 'ava'
-import {countable, megabytesOf} from '../memory.js'
-import {startCamera, startSluice} from '../processes.js'
-import {onlySpare, until, view} from '../viewer.js'
-import {openSession, webrtcWorkerOf} from '../webrtc-sessions.js'
+import {countable, megabytesOf} from '../support/memory.js'
+import {startCamera, startSluice} from '../support/processes.js'
+import {onlySpare, until, view} from '../support/viewer.js'
+import {openSession, webrtcWorkerOf} from '../support/webrtc-sessions.js'
 
 const memoryOf = (pid: number) =>
 	Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024

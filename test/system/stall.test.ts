@@ -1,7 +1,7 @@
 import {once} from 'node:events'
 import net from 'node:net'
 import test from 'ava'
-import {startCamera, startSluice} from '../processes.js'
+import {startCamera, startSluice} from '../support/processes.js'
 
 test('MJPEG: a client that reads nothing is cut off after 20 s', async t => {
 	// Noise in a camera's own JPEG images, which soon fills the kernel's buffers.

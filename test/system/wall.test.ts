@@ -1,7 +1,7 @@
 import test from 'ava'
 import type {SluicePlayer} from '../../player/sluice-player.js'
-import {cameraFlags, clockAfter, launchBrowser, newPage} from '../browser.js'
-import {startCamera, startSluice} from '../processes.js'
+import {cameraFlags, clockAfter, launchBrowser, newPage} from '../support/browser.js'
+import {startCamera, startSluice} from '../support/processes.js'
 
 test('sixteen tiles of 360p, each with a pipeline of its own: all play, and none is lost', async t => {
 	t.timeout(240_000)

@@ -3,8 +3,14 @@ import {readFile} from 'node:fs/promises'
 import {createServer} from 'node:http'
 import type {AddressInfo} from 'node:net'
 import test, {type ExecutionContext} from 'ava'
-import {cameraFlags, launchBrowser, newPage} from '../../browser.js'
-import {type Program, type Sluice, startCamera, startProgram, startSluice} from '../../processes.js'
+import {cameraFlags, launchBrowser, newPage} from '../../support/browser.js'
+import {
+	type Program,
+	type Sluice,
+	startCamera,
+	startProgram,
+	startSluice
+} from '../../support/processes.js'
 
 const folder = 'test/integration/seed'
 const cannotOpen = (rtspUrl: string) => `无法打开RTSP流: ${rtspUrl}`

@@ -1,7 +1,7 @@
 import process from 'node:process'
 import type {ExecutionContext} from 'ava'
 import {type Browser, type BrowserContextOptions, chromium, type Page} from 'playwright-core'
-import type {SluicePlayer} from '../player/sluice-player.js'
+import type {SluicePlayer} from '../../player/sluice-player.js'
 
 declare global {
 	interface Window {

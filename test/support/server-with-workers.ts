@@ -3,9 +3,9 @@
  * node server-with-workers.js <pipeline worker> <WebRTC worker> [flags]
  */
 import process from 'node:process'
-import {readCommand} from '../dist/config/config.js'
-import {createLog} from '../dist/base/log.js'
-import {Server} from '../dist/http/server.js'
+import {readCommand} from '../../dist/config/config.js'
+import {createLog} from '../../dist/base/log.js'
+import {Server} from '../../dist/http/server.js'
 
 const [pipelineWorker, webrtcWorker] = process.argv
 	.slice(2, 4)

@@ -4,18 +4,18 @@ import {tmpdir} from 'node:os'
 import path from 'node:path'
 import type {ExecutionContext} from 'ava'
 import {pino} from 'pino'
-import {CameraMemory} from '../dist/cameras/camera-memory.js'
-import {parseCameraSource} from '../dist/cameras/camera-address.js'
-import type {SluiceError} from '../dist/base/errors.js'
-import type {PlaybackContext} from '../dist/streams/playback.js'
-import type {Frame, Stream, Subscriber} from '../dist/streams/stream.js'
-import type {StreamRequest} from '../dist/streams/stream-request.js'
-import {Streams} from '../dist/streams/streams.js'
-import {WorkerPool} from '../dist/pipeline/worker-pool.js'
+import {CameraMemory} from '../../dist/cameras/camera-memory.js'
+import {parseCameraSource} from '../../dist/cameras/camera-address.js'
+import type {SluiceError} from '../../dist/base/errors.js'
+import type {PlaybackContext} from '../../dist/streams/playback.js'
+import type {Frame, Stream, Subscriber} from '../../dist/streams/stream.js'
+import type {StreamRequest} from '../../dist/streams/stream-request.js'
+import {Streams} from '../../dist/streams/streams.js'
+import {WorkerPool} from '../../dist/pipeline/worker-pool.js'
 import type {Line} from './processes.js'
 import {until} from './viewer.js'
 
-// Streams by themselves, whose workers follow a script instead of a camera: see test/workers/scripted.mjs.
+// Streams by themselves, whose workers follow a script instead of a camera: see test/support/workers/scripted.mjs.
 
 /** What one worker does. */
 export interface Attempt {
@@ -115,7 +115,7 @@ export function startStreams(t: ExecutionContext, limits: Limits = {}): Scripted
 		for (const check of waiting) check()
 	}
 	const log = pino({level: 'debug'}, {write})
-	const pool = new WorkerPool({path: 'test/workers/scripted.mjs', maxPipelines, log})
+	const pool = new WorkerPool({path: 'test/support/workers/scripted.mjs', maxPipelines, log})
 	const passedOver: string[] = []
 	const onVariantFailed = (template: string) => {
 		passedOver.push(template)
