@@ -1,7 +1,7 @@
 import {type ErrorCode, SluiceError} from '../base/errors.js'
 import type {BusMessage} from './messages.js'
 
-/** What rtspsrc posts in each of these cases was measured with GStreamer 1.22; test/camera-failure.test.ts repeats it. */
+/** What rtspsrc posts in each of these cases was measured with GStreamer 1.22; test/pipeline/camera-failure.test.ts repeats it. */
 const rtspStatusCodes: Record<number, ErrorCode> = {
 	401: 'camera_unauthorized',
 	403: 'camera_unauthorized',
