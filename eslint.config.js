@@ -2,6 +2,36 @@ import js from '@eslint/js'
 import {createNodeResolver, importX} from 'eslint-plugin-import-x'
 import tseslint from 'typescript-eslint'
 
+/**
+ * The folders of src/, each of which imports only from those before it, whatever stands in one entry
+ * not from each other. ARCHITECTURE.md says what is in them.
+ */
+const rooms = [
+	['base'],
+	['media'],
+	['workers', 'cameras'],
+	['pipeline'],
+	['templates'],
+	['streams'],
+	['viewers'],
+	['webrtc'],
+	['config'],
+	['http'],
+	['cli']
+]
+
+const upwards = rooms.slice(0, -1).flatMap((names, floor) =>
+	names.map(name => ({
+		target: `./src/${name}`,
+		from: rooms
+			.slice(floor)
+			.flat()
+			.filter(other => other !== name)
+			.map(other => `./src/${other}`),
+		message: 'Folders of src/ import one way only: see ARCHITECTURE.md.'
+	}))
+)
+
 export default tseslint.config(
 	{ignores: ['dist', 'dist-test', 'node_modules']},
 	js.configs.recommended,
@@ -22,6 +52,7 @@ export default tseslint.config(
 		},
 		rules: {
 			'import-x/no-cycle': 'error',
+			'import-x/no-restricted-paths': ['error', {basePath: import.meta.dirname, zones: upwards}],
 			'@typescript-eslint/restrict-template-expressions': ['error', {allowNumber: true}],
 			'@typescript-eslint/consistent-type-definitions': ['error', 'interface'],
 			'no-restricted-imports': [

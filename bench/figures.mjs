@@ -3,7 +3,7 @@ import {spread} from './statistics.mjs'
 
 const sum = (processes, pick) => processes?.reduce((total, process) => total + pick(process), 0)
 const pss = processes => sum(processes, ({pssMb}) => pssMb)
-const [SERVER, WORKER] = ['main.js', 'pipeline-worker.js']
+const [SERVER, WORKER] = ['main.js', 'pipeline/worker-main.js']
 const named = (processes, name) => processes?.filter(process => process.name === name) ?? []
 
 /**

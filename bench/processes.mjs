@@ -127,12 +127,12 @@ function statOf(pid) {
 	)
 }
 
-/** A program's name, or the script's where the program is an interpreter. */
+/** A program's name, or the script's where the program is an interpreter; workers have their folder before it. */
 function nameOf(pid) {
 	const args = read(`/proc/${pid}/cmdline`)?.split('\0') ?? []
-	return path.basename(
-		args.find(argument => /\.(?:m?js|py)$/.test(argument)) ?? args[0] ?? String(pid)
-	)
+	const program = args.find(argument => /\.(?:m?js|py)$/.test(argument)) ?? args[0] ?? String(pid)
+	const name = path.basename(program)
+	return name === 'worker-main.js' ? `${path.basename(path.dirname(program))}/${name}` : name
 }
 
 /** A file of /proc, or undefined when its process has ended. */

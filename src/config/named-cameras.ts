@@ -1,7 +1,8 @@
 import {readFileSync, statSync} from 'node:fs'
+import type {Camera} from '../streams/stream-request.js'
 import {type CameraSource, namedSource, parseCameraSource} from '../cameras/camera-address.js'
 import type {CameraEntry, ConfigFile} from './config-file.js'
-import {asSluiceError, SluiceError} from '../base/errors.js'
+import {asSluiceError} from '../base/errors.js'
 import {
 	defaultTemplate,
 	expectation,
@@ -11,76 +12,6 @@ import {
 	type Template,
 	templateFile
 } from '../templates/template.js'
-
-/** A camera of the configuration. Viewers know its name, and learn nothing else of it. */
-export interface Camera {
-	readonly name: string
-	readonly source: CameraSource
-	/** The template of viewers who name none. */
-	readonly pipeline: string
-	/** Given to every viewer. */
-	readonly parameters: ReadonlyMap<string, string>
-}
-
-/** Which cameras viewers may ask for. */
-export interface CameraChoice {
-	readonly cameras: readonly Camera[]
-	/** Whether they may name any address, by `rtsp_url`. */
-	readonly allowRtspUrl: boolean
-}
-
-/**
- * What a query asks for: a camera of the configuration by `camera`, or any by `rtsp_url`; undefined where it names none.
- * @throws SluiceError `bad_request`, `forbidden`, `not_found`; no text of it says more of a named camera than its name
- */
-export function chooseCamera(
-	query: ReadonlyMap<string, string>,
-	{cameras, allowRtspUrl}: CameraChoice
-): Camera | undefined {
-	const [name = '', url = ''] = [query.get('camera'), query.get('rtsp_url')]
-	if (url !== '' && name !== '')
-		throw new SluiceError(
-			'bad_request',
-			'rtsp_url and camera contradict each other; give one of them'
-		)
-	if (url !== '') {
-		if (!allowRtspUrl)
-			throw new SluiceError(
-				'forbidden',
-				'this server takes no rtsp_url; ask for one of its cameras by ?camera=…'
-			)
-		return {
-			name: '',
-			source: parseCameraSource(url),
-			pipeline: defaultTemplate,
-			parameters: new Map()
-		}
-	}
-	if (name === '') return undefined
-	const camera = cameras.find(known => known.name === name)
-	if (!camera)
-		throw new SluiceError('not_found', `no camera is named ${JSON.stringify(name.slice(0, 64))}`)
-	return camera
-}
-
-/**
- * Adds a camera's own parameters to a viewer's. Of another template than the camera's own, those that it takes.
- * @throws SluiceError `bad_request` where the viewer's contradict; it names no value of the camera's
- */
-export function fixParameters(
-	values: Map<string, string>,
-	{parameters}: Camera,
-	template: Template
-): void {
-	for (const [name, value] of parameters) {
-		const parameter = template.parameters.find(known => known.name === name)
-		if (!parameter || readValue(parameter, value) === undefined) continue
-		const given = values.get(name)
-		if (given !== undefined && given !== value)
-			throw new SluiceError('bad_request', `${name} is set by the server for this camera`)
-		values.set(name, value)
-	}
-}
 
 /** Reads an entry of the file; undefined where something is wrong with it, which the file is told. */
 export function readCameraEntry(

@@ -1,8 +1,15 @@
 import type {Caps} from './caps.js'
 import {codecStringOf} from './codec-string.js'
-import type {GdpBuffer} from '../pipeline/gdp.js'
 import {fragment, initSegment, type TrackFormat} from './mp4-boxes.js'
 import {Mp4Timeline} from './mp4-timeline.js'
+
+/** One picture, as the pipeline gives it. */
+export interface AccessUnit {
+	/** Times in nanoseconds; undefined where GStreamer knows none. */
+	ptsNs: number | undefined
+	durationNs: number | undefined
+	data: Buffer
+}
 
 /** What is cut into fragments: H.264 with lengths before its NAL units, and its parameter sets in the caps. */
 const lengthBytes = 4
@@ -36,10 +43,7 @@ export class Mp4Muxer {
 	}
 
 	/** A fragment with one picture in it. */
-	add({ptsNs, durationNs, data}: Pick<GdpBuffer, 'ptsNs' | 'durationNs' | 'data'>): {
-		data: Uint8Array
-		keyFrame: boolean
-	} {
+	add({ptsNs, durationNs, data}: AccessUnit): {data: Uint8Array; keyFrame: boolean} {
 		const keyFrame = hasIdr(data)
 		return {
 			data: fragment(++this.#sequence, {...this.#timeline.next(ptsNs, durationNs), keyFrame, data}),

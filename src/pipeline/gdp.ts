@@ -1,4 +1,5 @@
 /** Reads what GStreamer's `gdppay` writes: buffers with their timestamps and flags, and caps. Takes hostile bytes. */
+import type {AccessUnit} from '../media/mp4-muxer.js'
 import type {Buffer} from 'node:buffer'
 import {PacketReader} from '../base/packet-reader.js'
 import {RateLimit} from '../base/rate-limit.js'
@@ -23,14 +24,10 @@ const maxPacketsPerSecond = 3000
 /** Caps are some hundred bytes, and may hold a codec's parameters, or what else a camera says of itself. */
 const maxCapsBytes = 256 * 1024
 
-export interface GdpBuffer {
+export interface GdpBuffer extends AccessUnit {
 	type: 'buffer'
-	/** Times in nanoseconds; undefined where GStreamer knows none. */
-	ptsNs: number | undefined
-	durationNs: number | undefined
 	/** Whether it builds on the buffers before it, as far as GStreamer knows. */
 	delta: boolean
-	data: Buffer
 }
 
 export type GdpPacket =

@@ -1,8 +1,6 @@
-/** What the server and a pipeline worker say to each other, see worker-channel.ts; frames come on a pipe, see frame-reader.ts. */
+/** What the server and a pipeline worker say to each other, see workers/channel.ts; frames come on a pipe, see frame-reader.ts. */
+import type {Worker} from '../workers/worker.js'
 import {anyOf, count, messageReader, oneOf, optional, shape, text, truth} from '../base/shape.js'
-
-/** The worker's file descriptor of the pipe for frames. */
-export const framePipeFd = 3
 
 /** A property of a named element, and what it is set to. */
 export interface PropertyValue {
@@ -91,3 +89,6 @@ export const readFromWorker = messageReader<FromWorker>({
 		})
 	}
 })
+
+/** A worker that runs one pipeline. */
+export type PipelineWorker = Worker<ToWorker, FromWorker>

@@ -11,8 +11,8 @@ import {levelsFor, type Range, rangeOf} from './levels.js'
 import type {Logger} from '../base/log.js'
 import {RateLimit} from '../base/rate-limit.js'
 import {whyUnreachable} from '../cameras/reachability.js'
-import type {Worker, WorkerExit} from '../workers/worker.js'
-import type {BusMessage, FromWorker, PropertyValue} from './messages.js'
+import type {WorkerExit} from '../workers/worker.js'
+import type {BusMessage, FromWorker, PropertyValue, PipelineWorker} from './messages.js'
 
 /** Bounds that no camera reaches: beyond them the worker itself is broken. */
 const maxFramesPerSecond = 1000
@@ -49,7 +49,7 @@ export interface PipelineOptions {
 
 /** One pipeline in a worker of its own, from start to exit. */
 export class Pipeline {
-	#worker: Worker
+	#worker: PipelineWorker
 	#options: PipelineOptions
 	#playing = false
 	#codecTold = false
@@ -68,7 +68,7 @@ export class Pipeline {
 	#ended = false
 
 	/** Takes the worker over: close(), or a failure, ends it. */
-	constructor(worker: Worker, options: PipelineOptions) {
+	constructor(worker: PipelineWorker, options: PipelineOptions) {
 		this.#worker = worker
 		this.#options = options
 		const {launch, declared, source, openTimeoutMs} = options

@@ -12,13 +12,8 @@ import type {Element, Pipeline} from 'gstreamer-superficial'
 import {wordsOf} from '../base/errors.js'
 import {writingTo} from './frame-sink.js'
 import {RateLimit} from '../base/rate-limit.js'
-import {
-	type BusMessage,
-	type Examined,
-	framePipeFd,
-	type FromWorker,
-	type ToWorker
-} from './messages.js'
+import {type BusMessage, type Examined, type FromWorker, type ToWorker} from './messages.js'
+import {framePipeFd} from '../workers/channel.js'
 import {killSoon, serve, shortened, withoutMiddle} from '../workers/child.js'
 
 // An addon's .node file can be required, not imported.

@@ -1,6 +1,6 @@
 import {SluiceError} from '../base/errors.js'
 import type {Logger} from '../base/log.js'
-import {readFromWorker} from './messages.js'
+import {type PipelineWorker, readFromWorker} from './messages.js'
 import {Worker} from '../workers/worker.js'
 
 /** A new spare starts only this long after the last was taken: its start would slow down the first frame. */
@@ -18,8 +18,8 @@ export interface WorkerPoolOptions {
 /** Starts workers, keeps one spare ready to hide their start, and counts those that run pipelines. */
 export class WorkerPool {
 	#options: WorkerPoolOptions
-	#spare: Worker | undefined
-	#running = new Set<Worker>()
+	#spare: PipelineWorker | undefined
+	#running = new Set<PipelineWorker>()
 	#refill: NodeJS.Timeout | undefined
 	#failures = 0
 	#closed = false
@@ -51,7 +51,7 @@ export class WorkerPool {
 	 * Hands a worker over, ready or about to be. It counts as running until its process has ended.
 	 * @throws SluiceError `over_capacity`, `shutting_down`
 	 */
-	take(): Worker {
+	take(): PipelineWorker {
 		const {path, maxPipelines, log} = this.#options
 		if (this.#closed) throw new SluiceError('shutting_down', 'the server is shutting down')
 		if (this.#running.size >= maxPipelines)
@@ -74,7 +74,7 @@ export class WorkerPool {
 		await Promise.all([this.#spare, ...this.#running].map(async worker => worker?.close()))
 	}
 
-	#spawnSpare(): Worker {
+	#spawnSpare(): PipelineWorker {
 		const {path, log} = this.#options
 		const spare = new Worker(path, log, readFromWorker)
 		this.#spare = spare

@@ -1,3 +1,4 @@
+import type {Frame, Subscriber} from './frame.js'
 import type {CameraSource} from '../cameras/camera-address.js'
 import {SluiceError, type ErrorCode, asSluiceError} from '../base/errors.js'
 import {KeptGroup} from '../media/kept-group.js'
@@ -21,21 +22,6 @@ const finalFailures: readonly ErrorCode[] = [
 ]
 
 export type StreamState = 'starting' | 'playing' | 'retrying' | 'closed' | 'failed'
-
-/** A picture, as subscribers receive it. */
-export interface Frame extends Sample {
-	/** From 0, without gaps, however many pipelines give them. */
-	sequence: number
-}
-
-/** Whoever receives a stream's frames. None of its functions may throw or wait. */
-export interface Subscriber {
-	/** Whether it can begin with any frame; else its patience ends with the first key frame. */
-	takesAnyFrame?: boolean
-	onFrame: (frame: Frame) => void
-	/** Called once, and never after detach(). The subscriber is detached by then. */
-	onFailure: (error: SluiceError) => void
-}
 
 export interface StreamOptions {
 	request: StreamRequest

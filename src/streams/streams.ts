@@ -1,7 +1,8 @@
 import {asSluiceError, SluiceError} from '../base/errors.js'
 import type {Logger} from '../base/log.js'
 import type {PlaybackContext} from './playback.js'
-import {Stream, type Subscriber} from './stream.js'
+import type {Subscriber} from './frame.js'
+import {Stream} from './stream.js'
 import type {StreamRequest} from './stream-request.js'
 
 export interface StreamsOptions {

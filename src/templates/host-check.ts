@@ -10,8 +10,8 @@ import {
 	unfinishedQuotes
 } from '../pipeline/launch-text.js'
 import {fillWithDefaults, launchFault, type Template} from './template.js'
-import type {Worker} from '../workers/worker.js'
-import type {Built, Examined, SinkSettings} from '../pipeline/messages.js'
+
+import type {Built, Examined, PipelineWorker, SinkSettings} from '../pipeline/messages.js'
 
 /** A check that takes longer has found a plug-in that hangs. */
 const checkTimeoutMs = 10_000
@@ -41,16 +41,16 @@ export interface HostCheck {
  * hangs or has built enough.
  */
 export class HostChecker {
-	#spawn: () => Worker
+	#spawn: () => PipelineWorker
 	/** The one that is asked. */
-	#worker: Worker | undefined
+	#worker: PipelineWorker | undefined
 	/** Every one that may still have a process. */
-	#workers = new Set<Worker>()
+	#workers = new Set<PipelineWorker>()
 	#built = 0
 	#closed = false
 
 	/** @param spawn starts a worker; the checker ends it */
-	constructor(spawn: () => Worker) {
+	constructor(spawn: () => PipelineWorker) {
 		this.#spawn = spawn
 	}
 
@@ -89,7 +89,7 @@ export class HostChecker {
 		await Promise.all([...this.#workers].map(async worker => worker.close()))
 	}
 
-	#take(): Worker {
+	#take(): PipelineWorker {
 		if (this.#worker) return this.#worker
 		this.#built = 0
 		const worker = this.#spawn()
@@ -102,7 +102,7 @@ export class HostChecker {
 		return worker
 	}
 
-	async #drop(worker: Worker): Promise<void> {
+	async #drop(worker: PipelineWorker): Promise<void> {
 		if (this.#worker === worker) this.#worker = undefined
 		await worker.close()
 	}
@@ -257,13 +257,13 @@ class Examiner {
 	/** Pipelines. */
 	built = 0
 	#asked = 0
-	#worker: Worker
+	#worker: PipelineWorker
 	/** Rejects when the worker crashed, or took too long. */
 	#failure: Promise<never>
 	#timer: NodeJS.Timeout | undefined
 
 	/** @param worker one that is ready */
-	constructor(worker: Worker) {
+	constructor(worker: PipelineWorker) {
 		this.#worker = worker
 		this.#failure = new Promise((_, reject) => {
 			this.#timer = setTimeout(() => {

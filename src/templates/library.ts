@@ -16,7 +16,7 @@ import {
 	type Template,
 	templateFile
 } from './template.js'
-import type {Worker} from '../workers/worker.js'
+import type {PipelineWorker} from '../pipeline/messages.js'
 
 /** Editors write a file in several steps; this long after the last of them it is looked at. */
 const settleMs = 200
@@ -63,7 +63,7 @@ interface Entry {
  */
 export class TemplateLibrary {
 	#directory: string
-	#spawn: () => Worker
+	#spawn: () => PipelineWorker
 	#log: Logger
 	#entries = new Map<string, Entry>()
 	#refreshing = new Map<string, Promise<Entry>>()
@@ -78,7 +78,7 @@ export class TemplateLibrary {
 	#closed = false
 
 	/** @param spawn starts a worker for checks; the library ends it */
-	constructor(directory: string, spawn: () => Worker, log: Logger) {
+	constructor(directory: string, spawn: () => PipelineWorker, log: Logger) {
 		this.#directory = directory
 		this.#spawn = spawn
 		this.#log = log

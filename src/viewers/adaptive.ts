@@ -1,4 +1,4 @@
-import type {AdaptiveRule} from '../templates/template.js'
+import type {AdaptiveProperty} from '../streams/stream-request.js'
 
 /** The time after the first frame that tells nothing of a link: TCP starts slowly, and a decoder at its start comes in bursts. */
 const startupMs = 2000
@@ -31,11 +31,6 @@ const longestPauseMs = 60_000
 const takenBackWithinMs = 8000
 const takenBackBelow = 0.95
 const takenBackFrom = 0.7
-
-/** A property of an element that may be lowered, and the viewer's own value of it, the greatest that it gets. */
-export interface AdaptiveProperty extends AdaptiveRule {
-	greatest: number
-}
 
 /** What a viewer has counted so far. */
 export interface LinkCounts {

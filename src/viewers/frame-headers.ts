@@ -1,5 +1,5 @@
 import {monotonicMs} from '../base/clock.js'
-import type {Frame} from '../streams/stream.js'
+import type {Frame} from '../streams/frame.js'
 
 /** How far the wall clock is ahead of the monotonic one, as far as is known. */
 let leadMs = -Infinity

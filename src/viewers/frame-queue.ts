@@ -1,5 +1,5 @@
 import type {Credit} from './credit.js'
-import type {Frame} from '../streams/stream.js'
+import type {Frame} from '../streams/frame.js'
 
 /** How long coded video may wait in a viewer's place; then it is dropped up to the next key frame. */
 const maxCodedWaitMs = 1000

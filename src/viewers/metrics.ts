@@ -4,7 +4,7 @@ import type {ErrorCode} from '../base/errors.js'
 import {lostLogLines} from '../base/log.js'
 import type {StreamState} from '../streams/stream.js'
 import type {FrameMeter} from './frame-queue.js'
-import type {FrameCounts} from '../webrtc/messages.js'
+import type {FrameCounts} from '../streams/frame.js'
 
 const outputs = ['websocket', 'mjpeg', 'whep'] as const
 const streamStates: readonly StreamState[] = ['starting', 'playing', 'retrying', 'closed', 'failed']

@@ -1,8 +1,8 @@
 import {monotonicMs} from '../base/clock.js'
 import {SluiceError} from '../base/errors.js'
 import type {Logger} from '../base/log.js'
-import type {Frame} from '../streams/stream.js'
-import type {Stream, Subscriber} from '../streams/stream.js'
+import type {Frame, Subscriber} from '../streams/frame.js'
+import type {Stream} from '../streams/stream.js'
 import type {StreamRequest} from '../streams/stream-request.js'
 import type {Streams} from '../streams/streams.js'
 

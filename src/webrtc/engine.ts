@@ -1,10 +1,10 @@
+import type {FrameCounts} from '../streams/frame.js'
 import {randomInt} from 'node:crypto'
 import {SluiceError, wordsOf} from '../base/errors.js'
 import type {Logger} from '../base/log.js'
 import {engineOffer, type EngineAnswer, readEngineAnswer} from './sdp.js'
 import type {Offer} from './sdp-offer.js'
 import {
-	type FrameCounts,
 	type FromWebRtcWorker,
 	readFromWebRtcWorker,
 	type SessionCounters,

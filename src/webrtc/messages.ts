@@ -1,4 +1,5 @@
 /** What the server and the WebRTC worker say to each other, see worker-channel.ts; frames go on a pipe, see webrtc-pipe.ts. */
+import type {FrameCounts} from '../streams/frame.js'
 import {count, messageReader, shape, text, truth} from '../base/shape.js'
 
 export type ToWebRtcWorker =
@@ -38,15 +39,6 @@ export type FromWebRtcWorker =
 	| ({type: 'counted'} & FrameCounts)
 	/** A viewer lost its picture; a new key frame of the camera's would help. */
 	| {type: 'key-frame-wanted'; source: number}
-
-/** What became of all viewers' frames. */
-export interface FrameCounts {
-	/** Frames that were sent, and their bytes. */
-	frames: number
-	bytes: number
-	/** Frames that never will be sent. */
-	dropped: number
-}
 
 /** What became of one viewer's frames. */
 export interface SessionCounters {

@@ -1,6 +1,6 @@
 import {BFrameFinder} from '../media/b-frames.js'
 import {SluiceError} from '../base/errors.js'
-import type {Frame} from '../streams/stream.js'
+import type {Frame} from '../streams/frame.js'
 import type {OnWebRtcPipe} from './frame-pipe.js'
 
 /** Whether a camera sends B-frames is known after so many frames, or so long after the first. Two B-frames come third and fourth. */

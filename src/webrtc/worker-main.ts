@@ -17,9 +17,10 @@ import {withLengths} from '../media/nal-units.js'
 import {Budget} from '../base/rate-limit.js'
 import {asksForKeyFrame, packetsAskedFor} from './rtcp.js'
 import {Feed, Source} from './viewer-feed.js'
-import type {FrameCounts, FromWebRtcWorker, SessionCounters, ToWebRtcWorker} from './messages.js'
+import type {FrameCounts} from '../streams/frame.js'
+import type {FromWebRtcWorker, SessionCounters, ToWebRtcWorker} from './messages.js'
 import {type OnWebRtcPipe, pipeReader} from './frame-pipe.js'
-import {framePipeFd} from '../pipeline/messages.js'
+import {framePipeFd} from '../workers/channel.js'
 import {killSoon, serve, shortened} from '../workers/child.js'
 
 /** From the answer to the first moment that media can flow. */

@@ -10,6 +10,8 @@ import type {Writable} from 'node:stream'
 import {PacketReader} from '../base/packet-reader.js'
 import {Budget} from '../base/rate-limit.js'
 
+/** The worker's file descriptor of the pipe for frames. */
+export const framePipeFd = 3
 /** The worker's file descriptor of the channel. */
 export const channelFd = 4
 export const maxMessageBytes = 64 * 1024

@@ -6,8 +6,7 @@ import {wordsOf} from '../base/errors.js'
 import type {Logger} from '../base/log.js'
 import {RateLimit} from '../base/rate-limit.js'
 import {Watchdog} from './watchdog.js'
-import {channelFd, channelReader, writeMessage} from './channel.js'
-import {framePipeFd, type FromWorker, type ToWorker} from '../pipeline/messages.js'
+import {channelFd, channelReader, framePipeFd, writeMessage} from './channel.js'
 
 /** Stopping is a message, then SIGTERM, then SIGKILL: milliseconds after close() was called. */
 const termAfterMs = 500
@@ -44,10 +43,7 @@ export interface WorkerExit {
  * messages that it takes and sends; every worker takes `stop`, and sends `ready`. Frames go over a pipe beside, one way or
  * the other.
  */
-export class Worker<
-	To extends {type: string} = ToWorker,
-	From extends {type: string} = FromWorker
-> {
+export class Worker<To extends {type: string}, From extends {type: string}> {
 	/** Resolves when its library is loaded; rejects, with the worker's last words, when it ends before that. */
 	readonly ready: Promise<void>
 	readonly exited: Promise<WorkerExit>

@@ -7,7 +7,7 @@ import {
 	readTemplate
 } from '../../dist/templates/template.js'
 import {Worker} from '../../dist/workers/worker.js'
-import {type Examined, readFromWorker} from '../../dist/pipeline/messages.js'
+import {type Examined, type PipelineWorker, readFromWorker} from '../../dist/pipeline/messages.js'
 import {cameraFlags} from '../support/browser.js'
 import {jpegSize} from '../support/jpeg.js'
 import {startCamera, startSluice} from '../support/processes.js'
@@ -46,7 +46,7 @@ function extremes(parameter: Parameter): readonly string[] {
 /** Asks GStreamer, in one worker, about one launch text after the other. */
 async function examiner(t: ExecutionContext): Promise<(launch: string) => Promise<Examined>> {
 	const program = new URL('../../dist/pipeline/worker-main.js', import.meta.url)
-	const worker = new Worker(program, createLog('silent'), readFromWorker)
+	const worker: PipelineWorker = new Worker(program, createLog('silent'), readFromWorker)
 	t.teardown(async () => worker.close())
 	await worker.ready
 	return async launch =>

@@ -6,7 +6,7 @@ import {chromiumOffer} from './sdp-offers.js'
 export function webrtcWorkerOf({pid}: Program): number {
 	return (
 		childrenOf(pid).find(child =>
-			readFileSync(`/proc/${child}/cmdline`, 'utf8').includes('webrtc-worker')
+			readFileSync(`/proc/${child}/cmdline`, 'utf8').includes('webrtc/worker-main')
 		) ?? -1
 	)
 }

@@ -3,7 +3,7 @@ import test from 'ava'
 import {HostChecker} from '../../dist/templates/host-check.js'
 import {createLog} from '../../dist/base/log.js'
 import {parseTemplate} from '../../dist/templates/template.js'
-import {readFromWorker} from '../../dist/pipeline/messages.js'
+import {type PipelineWorker, readFromWorker} from '../../dist/pipeline/messages.js'
 import {Worker} from '../../dist/workers/worker.js'
 import {childrenOf} from '../support/processes.js'
 import {until} from '../support/viewer.js'
@@ -17,7 +17,7 @@ const template = (element: string) =>
 test.serial(
 	'templates share a worker until one crashes it, which is told of that one alone',
 	async t => {
-		const workers: Worker[] = []
+		const workers: PipelineWorker[] = []
 		const checker = new HostChecker(() => {
 			const worker = new Worker(
 				'test/support/workers/examines.mjs',

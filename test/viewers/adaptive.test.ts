@@ -1,5 +1,6 @@
 import test from 'ava'
-import {Adaptive, type AdaptiveChange, type AdaptiveProperty} from '../../dist/viewers/adaptive.js'
+import type {AdaptiveProperty} from '../../dist/streams/stream-request.js'
+import {Adaptive, type AdaptiveChange} from '../../dist/viewers/adaptive.js'
 
 const quality: AdaptiveProperty = {
 	parameter: 'quality',

@@ -1,6 +1,6 @@
 import test from 'ava'
 import {Credit} from '../../dist/viewers/credit.js'
-import type {Frame} from '../../dist/streams/stream.js'
+import type {Frame} from '../../dist/streams/frame.js'
 import {Viewer} from '../../dist/viewers/frame-queue.js'
 
 interface Link {

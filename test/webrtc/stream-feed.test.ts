@@ -1,5 +1,5 @@
 import test from 'ava'
-import type {Frame} from '../../dist/streams/stream.js'
+import type {Frame} from '../../dist/streams/frame.js'
 import {WebRtcSource} from '../../dist/webrtc/stream-feed.js'
 
 /** An access unit as x264 writes it. */

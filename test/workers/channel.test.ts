@@ -14,7 +14,7 @@ import {readOffer} from '../../dist/webrtc/sdp-offer.js'
 import {WebRtc} from '../../dist/webrtc/engine.js'
 import {Worker} from '../../dist/workers/worker.js'
 import {channelFd, writeMessage} from '../../dist/workers/channel.js'
-import {readFromWorker, type ToWorker} from '../../dist/pipeline/messages.js'
+import {type FromWorker, readFromWorker, type ToWorker} from '../../dist/pipeline/messages.js'
 import {ended, type Program, startCamera, startProgram, startSluice} from '../support/processes.js'
 import {chromiumOffer} from '../support/sdp-offers.js'
 import {type TestViewer, until, view} from '../support/viewer.js'
@@ -263,7 +263,7 @@ test.serial(
 )
 
 test.serial('a worker that reads nothing is ended when a bounded amount waits for it', async t => {
-	const stopped = new Worker<ToWorker>(
+	const stopped = new Worker<ToWorker, FromWorker>(
 		'test/support/workers/chatters.mjs',
 		createLog('silent'),
 		readFromWorker
@@ -285,7 +285,7 @@ test.serial('a worker that reads nothing is ended when a bounded amount waits fo
 test.serial(
 	'a message that is too long ends the worker that it was for, and not the server',
 	async t => {
-		const other = new Worker<ToWorker>(
+		const other = new Worker<ToWorker, FromWorker>(
 			'test/support/workers/chatters.mjs',
 			createLog('silent'),
 			readFromWorker

@@ -10,8 +10,8 @@ import test, {type ExecutionContext} from 'ava'
 import {readCommand} from '../../dist/config/config.js'
 import {createLog} from '../../dist/base/log.js'
 import {Server} from '../../dist/http/server.js'
-import {channelFd, writeMessage} from '../../dist/workers/channel.js'
-import {framePipeFd} from '../../dist/pipeline/messages.js'
+import {channelFd, framePipeFd, writeMessage} from '../../dist/workers/channel.js'
+
 import {childrenOf, ended, startCamera, startSluice, watchdogOf} from '../support/processes.js'
 import {until, view} from '../support/viewer.js'
 
