@@ -16,6 +16,7 @@ import {frameHeaders, imageType} from '../viewers/frame-headers.js'
 import {MjpegOutput} from '../viewers/mjpeg-viewer.js'
 import {takeSnapshot} from '../viewers/snapshot.js'
 import {WebSocketOutput, webSocketOptions} from '../viewers/websocket-viewer.js'
+import {waitForConnection} from './connection.js'
 import {Whep, whepPath} from './whep-routes.js'
 import {
 	cameraAsSent,
@@ -449,12 +450,7 @@ export class Server {
 			res
 		} = context
 		;(context.state as {sentUrl?: string}).sentUrl = cameraAsSent(query)
-		// Behind an answer without an end it would wait for ever, and hear nothing of the connection's end.
-		if (!res.socket)
-			throw new SluiceError(
-				'bad_request',
-				'the request came behind another one that is not answered yet'
-			)
+		await waitForConnection(context)
 		// Nobody reads from a connection that Node has handed over, so nobody would see its end.
 		if (this.#upgraded.has(socket))
 			socket

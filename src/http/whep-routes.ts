@@ -7,6 +7,7 @@ import {HostAddresses} from '../webrtc/host-addresses.js'
 import {type IceServer, iceServerLink} from '../webrtc/ice-servers.js'
 import {type Logger, viewerName} from '../base/log.js'
 import type {Metrics} from '../viewers/metrics.js'
+import {requireConnection, waitForConnection} from './connection.js'
 import {publicUrl} from './public-url.js'
 import {readFragment} from '../webrtc/sdp.js'
 import {readOffer} from '../webrtc/sdp-offer.js'
@@ -135,7 +136,7 @@ export class Whep {
 	}
 
 	async #create(context: Context): Promise<void> {
-		requireConnection(context)
+		await waitForConnection(context)
 		const {readRequest, metrics, transcode, webrtc, log} = this.#options
 		this.#requirePlace()
 		const offer = readOffer(await readBody(context, offerType))
@@ -147,7 +148,7 @@ export class Whep {
 			context.respond = false
 			return
 		}
-		requireConnection(context)
+		requireConnection(context.res)
 		// Others have come, or the server has begun to stop, while this was read.
 		this.#requirePlace()
 		if (request.images)
@@ -244,15 +245,6 @@ export class Whep {
 		})
 		context.set('Content-Type', 'application/problem+json')
 	}
-}
-
-/** @throws SluiceError `bad_request` behind an answer without an end: nobody would hear of this connection's end */
-function requireConnection({res}: Context): void {
-	if (!res.socket)
-		throw new SluiceError(
-			'bad_request',
-			'the request came behind another one that is not answered yet'
-		)
 }
 
 /**

@@ -218,3 +218,26 @@ test('a broken handshake, and an upgrade elsewhere, get an answer and leave the 
 	t.regex(answer.toString(), /^HTTP\/1\.1 400 /)
 	t.is((await get(port, '/')).status, 200)
 })
+
+// Node tells late that an answer has left: a client that asks again at once does as these do.
+for (const [what, request] of [
+	[
+		'a snapshot',
+		'GET /snapshot.jpg?pipeline=nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
+	],
+	[
+		'an offer',
+		'POST /whep?pipeline=nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\nx'
+	]
+] as const)
+	test(`a request for ${what} that comes before the answer ahead of it has left is answered as any other`, async t => {
+		const {port} = await startSluice(t)
+		const client = net.connect(port, '127.0.0.1')
+		t.teardown(() => {
+			client.destroy()
+		})
+		client.write(`GET / HTTP/1.1\r\nHost: x\r\n\r\n${request}`)
+		const text = Buffer.concat((await client.toArray()) as Buffer[]).toString()
+		const statuses = [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status)
+		t.deepEqual(statuses, ['200', what === 'an offer' ? '415' : '404'], text.slice(-300))
+	})
