@@ -32,9 +32,10 @@ export function mismatchOf(
 	made: Caps,
 	remedy?: string
 ): string | undefined {
-	const expected = parseCaps(declared.output)
+	const allowed = declared.output.split(';').map(parseCaps)
+	const [expected = {}] = allowed
 	const real = String(given['name']).startsWith('video/x-h26') ? {...assumed, ...given} : given
-	if (fits(expected, real) || fits(expected, made)) return undefined
+	if (allowed.some(one => fits(one, real) || fits(one, made))) return undefined
 	const says = declared.declaresOutput
 		? `says "@output ${declared.output}"`
 		: 'has no @output line, which means image/jpeg'
@@ -48,21 +49,43 @@ export function mismatchOf(
 
 function fits(expected: Caps, real: Caps): boolean {
 	return Object.entries(expected).every(
-		([field, value]) => Object.hasOwn(real, field) && allows(String(value), String(real[field]))
+		([field, value]) => Object.hasOwn(real, field) && allows(String(value), real[field])
 	)
 }
 
-/** @param expected a value, `{one,other}`, or a range of numbers, `[1,640]` */
-function allows(expected: string, real: string): boolean {
-	const values = expected
-		.slice(1, -1)
-		.split(',')
-		.map(value => value.trim())
-	if (expected.startsWith('{')) return values.includes(real)
-	const [lowest, highest] = values
-	if (expected.startsWith('['))
-		return Number(lowest) <= Number(real) && Number(real) <= Number(highest)
-	return expected === real
+/**
+ * What cannot be compared is allowed, because a template that is right must never be refused.
+ * @param expected a value, `{one,other}` or a range of numbers, `[1,640]`, in any form that gst-launch takes
+ */
+function allows(expected: string, real: unknown): boolean {
+	const members = expected.slice(1, -1).split(',')
+	if (expected.startsWith('{')) return members.some(member => equals(member, real))
+	if (!expected.startsWith('[')) return equals(expected, real)
+	const [lowest = NaN, highest = NaN] = members.map(numberOf)
+	const value = numberOf(String(real))
+	return !(value < lowest || value > highest)
+}
+
+function equals(expected: string, real: unknown): boolean {
+	if (typeof real === 'boolean') return /^(?:true|yes|t|1)$/i.test(plain(expected)) === real
+	return plain(expected) === String(real) || numberOf(expected) === numberOf(String(real))
+}
+
+/** Without its type and its quotes: `(string)"au"` is `au`. */
+function plain(text: string): string {
+	return text
+		.trim()
+		.replace(/^\([\w:/-]+\)/, '')
+		.replaceAll('"', '')
+}
+
+/** Of fractions too; NaN of what is no number. */
+function numberOf(text: string): number {
+	const word = plain(text)
+	if (word === 'MIN') return -Infinity
+	if (word === 'MAX') return Infinity
+	const [, over, under] = /^(-?\d+)\/(\d+)$/.exec(word) ?? []
+	return over === undefined ? Number(word || NaN) : Number(over) / Number(under)
 }
 
 /** The type, and what of it matters here: how coded video is cut, and what is declared. */

@@ -188,7 +188,19 @@ test('declared caps and real ones: each field that is declared must be there, wi
 		'video/x-h264,width=(int)640,parsed=true,framerate=30/1',
 		'video/x-h264,width=[1,640]',
 		'video/x-h264,alignment={nal,au}',
-		'video/x-h264,alignment="au"'
+		'video/x-h264,alignment="au"',
+		// The same in other words that gst-launch takes.
+		'video/x-h264,framerate=[1/1,60/1]',
+		'video/x-h264,framerate=60/2',
+		'video/x-h264,framerate=(fraction)30',
+		'video/x-h264,framerate={15/1,30/1}',
+		'video/x-h264,width={(int)320,(int)640}',
+		'video/x-h264,width=0x280',
+		'video/x-h264,width=[1,MAX]',
+		'video/x-h264,parsed=TRUE',
+		'video/x-h264,parsed=yes',
+		'video/x-h264,alignment={"nal","au"}',
+		'image/png;video/x-h264,width=640'
 	])
 		t.true(fits(output), output)
 	for (const output of [
@@ -199,6 +211,10 @@ test('declared caps and real ones: each field that is declared must be there, wi
 		'video/x-h264,width=[1,639]',
 		'video/x-h264,alignment={nal,avc}',
 		'video/x-h264,height=480',
+		'video/x-h264,framerate=[1/1,25/1]',
+		'video/x-h264,framerate=25/1',
+		'video/x-h264,parsed=no',
+		'image/png;image/jpeg',
 		'video/x-h264,__proto__=x'
 	])
 		t.false(fits(output), output)
