@@ -20,6 +20,8 @@ const maxLinesPerSecond = 20
 const lastWordsTimeoutMs = 100
 /** A worker that ends closes its channel some milliseconds before. */
 const deafTimeoutMs = 1000
+/** Then the server lets go of the pipes of a worker that has ended, whoever still holds them. */
+const pipesTimeoutMs = 1000
 /** glibc would give each picture's memory back and take it anew, page by page, for as long as a fifth of an image's encoding. Others do not know these. */
 const mallocSettings = {
 	MALLOC_MMAP_THRESHOLD_: String(32 * 1024 * 1024),
@@ -143,6 +145,7 @@ export class Worker<To extends {type: string}, From extends {type: string}> {
 		return new Promise(resolve => {
 			this.#child.once('exit', (code, signal) => {
 				const expected = this.#closing
+				for (const pipe of [this.#framePipe, this.#channel, this.#child.stderr]) letGo(pipe)
 				void Promise.all([closed(this.#framePipe), closed(this.#channel)]).then(() => {
 					resolve({
 						code,
@@ -296,5 +299,13 @@ async function closed(pipe: Duplex | undefined): Promise<void> {
 			clearTimeout(timer)
 			resolve()
 		})
+	})
+}
+
+function letGo(pipe: Readable | null | undefined): void {
+	if (!pipe || pipe.destroyed) return
+	const timer = setTimeout(() => pipe.destroy(), pipesTimeoutMs)
+	pipe.once('close', () => {
+		clearTimeout(timer)
 	})
 }

@@ -1,6 +1,6 @@
 import {spawn} from 'node:child_process'
 import {once} from 'node:events'
-import {readFileSync, writeFileSync} from 'node:fs'
+import {readdirSync, readFileSync, writeFileSync} from 'node:fs'
 import {mkdtemp, writeFile} from 'node:fs/promises'
 import net, {type AddressInfo} from 'node:net'
 import {tmpdir} from 'node:os'
@@ -14,7 +14,12 @@ import {readOffer} from '../../dist/webrtc/sdp-offer.js'
 import {WebRtc} from '../../dist/webrtc/engine.js'
 import {Worker} from '../../dist/workers/worker.js'
 import {channelFd, writeMessage} from '../../dist/workers/channel.js'
-import {type FromWorker, readFromWorker, type ToWorker} from '../../dist/pipeline/messages.js'
+import {
+	type FromWorker,
+	type PipelineWorker,
+	readFromWorker,
+	type ToWorker
+} from '../../dist/pipeline/messages.js'
 import {ended, type Program, startCamera, startProgram, startSluice} from '../support/processes.js'
 import {chromiumOffer} from '../support/sdp-offers.js'
 import {type TestViewer, until, view} from '../support/viewer.js'
@@ -360,3 +365,27 @@ test.serial(
 		t.regex(words, /bytes wait in the channel, and nobody reads them/)
 	}
 )
+
+test.serial('what a worker leaves behind holds none of the server’s descriptors', async t => {
+	const start = (program: string): PipelineWorker =>
+		new Worker(`test/support/workers/${program}.mjs`, createLog('silent'), readFromWorker)
+	// The first worker brings what watches over all of them.
+	const first = start('crashes')
+	await first.ready
+	await first.close()
+	const descriptors = () => readdirSync('/proc/self/fd').length
+	const before = descriptors()
+	const worker = start('leaves-a-child')
+	const left = new Promise<number>(resolve => {
+		worker.onMessage = message => {
+			if (message.type === 'codec') resolve(Number(message.codec))
+		}
+	})
+	await worker.ready
+	worker.send({type: 'start', launch: '', source: {location: ''}})
+	const pid = await left
+	t.teardown(() => process.kill(pid, 'SIGKILL'))
+	await worker.exited
+	await until(() => descriptors() <= before, 30_000, 'its pipes are let go of')
+	t.false(ended(pid), 'what it left still holds them')
+})
