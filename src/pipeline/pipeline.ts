@@ -234,7 +234,12 @@ export class Pipeline {
 			if (this.#warnings.length < maxWarnings) this.#warnings.push(message)
 			return
 		}
-		void this.#failWith(cameraFailure(message, this.#warnings, this.#playing, redact))
+		// Frames that were written before this message are on another pipe. Both may be read in one turn of
+		// the event loop, in any order: the end must not overtake the first frame.
+		setImmediate(() => {
+			if (this.#ended) return
+			void this.#failWith(cameraFailure(message, this.#warnings, this.#playing, redact))
+		})
 	}
 
 	/** Adds to "cannot be reached" why, where that can be found out at once. */

@@ -7,7 +7,7 @@ onMessage(message => {
 	const left = spawn('sleep', ['300'], {detached: true, stdio: ['ignore', 'ignore', 2, 3, 4]})
 	left.once('spawn', () => {
 		send({type: 'codec', codec: String(left.pid)})
-		setImmediate(() => process.exit(1))
+		setTimeout(() => process.exit(1), 0)
 	})
 })
 send({type: 'ready'})
